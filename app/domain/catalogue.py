@@ -1,0 +1,203 @@
+"""The catalogue's entities as the journal and the state hold them: money in micros, times in ms.
+
+The doors check what people send (`app/web/catalogue`); what arrives here is sound and complete.
+A field added later gets a default, so that old lines stay readable.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+Status = Literal["active", "paused", "archived"]
+Format = Literal["banner", "video", "audio", "native"]
+PricingKind = Literal["cpm", "cpc", "cpa", "ocpm"]
+
+KINDS = ("advertiser", "campaign", "ad_group", "creative", "publisher", "placement")
+Kind = Literal["advertiser", "campaign", "ad_group", "creative", "publisher", "placement"]
+
+
+class Advertiser(Struct, frozen=True, kw_only=True, tag_field="type", tag="advertiser"):
+    """Who pays. `category` is one content category code, `seat` its buyer seat at an exchange."""
+
+    id: str
+    name: str = ""
+    domain: str | None = None
+    category: str | None = None
+    seat: str | None = None
+    status: Status = "active"
+
+
+class FrequencyCap(Struct, frozen=True, kw_only=True):
+    """At most `count` impressions to one user per period."""
+
+    count: int
+    per: Literal["minute", "hour", "day", "week", "lifetime"]
+
+
+class Campaign(Struct, frozen=True, kw_only=True, tag_field="type", tag="campaign"):
+    """A goal with a budget and a flight, in a time zone of its own."""
+
+    id: str
+    advertiser_id: str
+    name: str = ""
+    objective: str = "traffic"
+    budget_daily_micros: int | None = None
+    budget_total_micros: int | None = None
+    starts_at_ms: int | None = None
+    ends_at_ms: int | None = None
+    time_zone: str = "Asia/Seoul"
+    pacing: Literal["even", "asap"] = "even"
+    prior_cvr: float | None = None
+    frequency_cap: tuple[FrequencyCap, ...] = ()
+    status: Status = "active"
+
+
+class Pricing(Struct, frozen=True, kw_only=True):
+    """What the advertiser offers: per 1,000 impressions (cpm) or per click (cpc)."""
+
+    kind: PricingKind
+    bid_micros: int
+
+
+# A term is one value, or an inclusive pair of numbers.
+Term = str | int | float | tuple[float, float]
+
+
+class Rule(Struct, frozen=True, kw_only=True):
+    """One targeting dimension: what it lets in (empty: everything) and what it keeps out."""
+
+    include: tuple[Term, ...] = ()
+    exclude: tuple[Term, ...] = ()
+
+
+class Targeting(Struct, frozen=True, kw_only=True):
+    """Whom and where an ad group wants; an absent dimension allows everything."""
+
+    gender: Rule = Rule()
+    age: Rule = Rule()
+    region: Rule = Rule()
+    interest: Rule = Rule()
+    segment: Rule = Rule()
+    device: Rule = Rule()
+    os: Rule = Rule()
+    placement: Rule = Rule()
+    publisher: Rule = Rule()
+    site_category: Rule = Rule()
+    hour: Rule = Rule()
+    weekday: Rule = Rule()
+    deal: Rule = Rule()
+    keys: dict[str, Rule] = {}
+
+
+class AdGroup(Struct, frozen=True, kw_only=True, tag_field="type", tag="ad_group"):
+    """One audience and one bid; its creatives compete as one, so they never set each other's price."""
+
+    id: str
+    campaign_id: str
+    name: str = ""
+    pricing: Pricing
+    budget_daily_micros: int | None = None
+    budget_total_micros: int | None = None
+    frequency_cap: tuple[FrequencyCap, ...] = ()
+    targeting: Targeting = Targeting()
+    status: Status = "active"
+
+
+class Native(Struct, frozen=True, kw_only=True):
+    """The parts of a native ad, put together by the asset ids of each request."""
+
+    title: str | None = None
+    body: str | None = None
+    sponsored: str | None = None
+    cta: str | None = None
+    icon_url: str | None = None
+    image_url: str | None = None
+    image_width: int | None = None
+    image_height: int | None = None
+
+
+class Creative(Struct, frozen=True, kw_only=True, tag_field="type", tag="creative"):
+    """One message in one format. Video and audio carry their VAST document in `markup`."""
+
+    id: str
+    ad_group_id: str
+    name: str = ""
+    format: Format
+    width: int | None = None
+    height: int | None = None
+    landing_url: str
+    markup: str | None = None
+    categories: tuple[str, ...] = ()
+    attributes: tuple[int, ...] = ()
+    secure: bool = True
+    language: str | None = None
+    mimes: tuple[str, ...] = ()
+    protocols: tuple[int, ...] = ()
+    api: tuple[int, ...] = ()
+    duration_s: int | None = None
+    native: Native | None = None
+    frequency_cap: tuple[FrequencyCap, ...] = ()
+    status: Status = "active"
+
+
+class Publisher(Struct, frozen=True, kw_only=True, tag_field="type", tag="publisher"):
+    """Who owns placements."""
+
+    id: str
+    name: str = ""
+    domain: str | None = None
+    status: Status = "active"
+
+
+class Blocked(Struct, frozen=True, kw_only=True):
+    """What may not be shown: category codes (children with them), advertiser ids or domains, creative ids."""
+
+    categories: tuple[str, ...] = ()
+    advertisers: tuple[str, ...] = ()
+    creatives: tuple[str, ...] = ()
+
+
+class Placement(Struct, frozen=True, kw_only=True, tag_field="type", tag="placement"):
+    """An ad slot of a publisher. The floor is per 1,000 impressions."""
+
+    id: str
+    publisher_id: str
+    name: str = ""
+    sizes: tuple[tuple[int, int], ...] = ()
+    formats: tuple[Format, ...] = ()
+    categories: tuple[str, ...] = ()
+    floor_micros: int = 0
+    prior_ctr: float | None = None
+    separation: tuple[str, ...] = ()
+    blocked: Blocked = Blocked()
+    status: Status = "active"
+
+
+Thing = Advertiser | Campaign | AdGroup | Creative | Publisher | Placement
+
+# Which field of a thing names its parent, and the parent's kind.
+PARENTS: dict[str, tuple[str, Kind]] = {
+    "campaign": ("advertiser_id", "advertiser"),
+    "ad_group": ("campaign_id", "campaign"),
+    "creative": ("ad_group_id", "ad_group"),
+    "placement": ("publisher_id", "publisher"),
+}
+
+
+def kind_of(thing: Thing) -> Kind:
+    """Name a thing's kind as journal, doors and reports do.
+
+    >>> kind_of(Publisher(id="p"))
+    'publisher'
+    """
+    tag = type(thing).__struct_config__.tag
+    assert isinstance(tag, str)
+    return tag  # type: ignore[return-value]
+
+
+def parent_of(thing: Thing) -> tuple[Kind, str] | None:
+    """Name the thing above this one: its kind and id, or None at the top."""
+    link = PARENTS.get(kind_of(thing))
+    return (link[1], getattr(thing, link[0])) if link else None

@@ -1,0 +1,138 @@
+"""What was decided: the ads of each placement with their price, or the reason for none.
+
+Loser reasons are small numbers inside (one byte per ad in the kernels) and these codes outside.
+They are listed in the order in which they are checked: a loser leaves with the first that applies.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from app.domain.requests import AdRequest
+
+# code: what it tells. The position in this table is the byte that the kernels write.
+REASONS: dict[str, str] = {
+    "": "still in the auction",
+    "archived": "the creative or something above it is archived, or the place is free (never counted)",
+    "paused": "the creative, its ad group, campaign or advertiser is paused",
+    "not_started": "the campaign's flight has not begun",
+    "ended": "the campaign's flight is over",
+    "budget": "billed and in-flight value has reached a budget",
+    "hour": "outside the ad group's hours in the campaign's zone",
+    "weekday": "outside the ad group's weekdays in the campaign's zone",
+    "format": "the placement does not take this format",
+    "size": "the placement does not take this size",
+    "secure": "the page is secure, the creative is not",
+    "mime": "none of the creative's media types is accepted",
+    "protocol": "none of the creative's protocols is accepted",
+    "api": "the creative needs an API framework that is not there",
+    "attribute": "the creative has a blocked attribute",
+    "duration": "the creative is too long or too short",
+    "language": "the creative's language is not wanted",
+    "native_asset": "the creative lacks a required native asset",
+    "seat": "the buyer's seat is not allowed",
+    "category_blocked": "a category of the creative or advertiser is blocked",
+    "advertiser_blocked": "the advertiser is blocked",
+    "creative_blocked": "the creative is blocked",
+    "gender": "targeting",
+    "age": "targeting",
+    "region": "targeting",
+    "interest": "targeting",
+    "segment": "targeting",
+    "device": "targeting",
+    "os": "targeting",
+    "placement": "targeting",
+    "publisher": "targeting",
+    "site_category": "targeting",
+    "keys": "targeting by own key-values",
+    "deal": "the ad wants a deal that was not offered, or the placement sells by deal only",
+    "same_creative": "the creative already stands above in this request",
+    "below_floor": "the offer is below the floor",
+    "outbid": "another ad was worth more",
+}
+REASON_CODES = tuple(REASONS)
+REASON_NUMBER = {code: number for number, code in enumerate(REASON_CODES)}
+
+
+class Win(Struct, frozen=True, kw_only=True, array_like=True):
+    """One ad chosen for one slot.
+
+    Units   bid and price in micros of the pricing kind's unit (per 1,000 impressions for cpm);
+            ecpm_micros is the winner's own worth per 1,000 impressions, cleared_ecpm_micros what it
+            pays for them as expected. `rival_index` is the creative index that set the price, -1 the floor.
+    """
+
+    ad_index: int
+    creative_index: int
+    creative_id: str
+    ad_group_id: str
+    campaign_id: str
+    advertiser_id: str
+    kind: str
+    bid_micros: int
+    price_micros: int
+    ecpm_micros: int
+    cleared_ecpm_micros: int
+    pctr: float
+    columns: tuple[int, ...]
+    generation: int
+    rival_index: int = -1
+
+
+class Placed(Struct, frozen=True, kw_only=True, array_like=True):
+    """What one placement got: wins from the top slot down, or none and why.
+
+    `code` is empty with a win; else the reason that took most ads (or `unknown_placement`).
+    `reasons` counts the ads that each reason took. `rows` are the lit rows.
+    """
+
+    name: str
+    placement_id: str
+    publisher_id: str
+    decision_id: bytes
+    wins: tuple[Win, ...]
+    code: str
+    reasons: dict[str, int]
+    rows: tuple[int, ...]
+    candidates: int
+
+
+class Choice(Struct, frozen=True, kw_only=True, array_like=True):
+    """The whole answer, decided at one journal position and one clock."""
+
+    position: int
+    clock_ms: int
+    variant: int
+    placed: tuple[Placed, ...]
+
+
+class Record(Struct, frozen=True, kw_only=True, array_like=True):
+    """A decision as it is kept: what was asked, enriched, and what was answered. Enough to decide again."""
+
+    request_key: bytes
+    request: AdRequest
+    choice: Choice
+
+
+class ServedAd(Struct, frozen=True, kw_only=True, array_like=True):
+    """What an ad's tokens seal, and what its events' lines carry: enough to charge, learn and report.
+
+    Units   price_micros per click (cpc) or per 1,000 impressions (cpm). rows and columns are the lit
+            ones as little-endian uint16, so that a line is small and a kernel can read it in place.
+    """
+
+    decision_id: bytes
+    ad_index: int
+    creative_id: str
+    creative_index: int
+    generation: int
+    placement_id: str
+    publisher_id: str
+    rows: bytes
+    columns: bytes
+    schema_version: int
+    price_micros: int
+    price_kind: str
+    pctr: float
+    variant: int
+    issued_at_ms: int

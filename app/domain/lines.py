@@ -1,0 +1,232 @@
+"""The journal's lines: whatever happens, in the past tense. The state is their fold, and of nothing else.
+
+Array-like structs in MessagePack: a field is only ever added, at the end, with a default; a kind is only
+ever added. Every line carries the node's clock; charging and learning use it, never the sender's time.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from app.domain import ids
+from app.domain.catalogue import Thing
+from app.domain.decisions import ServedAd
+
+LINE_VERSION = 1
+
+
+class FoldSettings(Struct, frozen=True, kw_only=True, array_like=True):
+    """The settings that the fold reads. They enter by a `Configured` line, so that replays agree."""
+
+    prior_ctr: float = 0.01
+    alpha: float = 0.1
+    cross_alpha: float = 0.02
+    beta: float = 1.0
+    l1: float = 0.0
+    cross_l1: float = 0.0
+    l2: float = 1.0
+    click_window_s: int = 600
+    held_s: int = 600
+    in_flight_s: int = 60
+    silence_clicks: int = 30
+    column_rest_s: int = 31 * 86_400
+    time_zone: str = "Asia/Seoul"
+    self_competition: str = "ad_group"
+
+
+class Configured(Struct, frozen=True, kw_only=True, array_like=True, tag="configured"):
+    """The node's settings are these from here on."""
+
+    at_ms: int
+    settings: FoldSettings
+
+
+class Ticked(Struct, frozen=True, kw_only=True, array_like=True, tag="ticked"):
+    """A second passed. Brings what was decided since the last tick.
+
+    Units   `requests`: per placement id, requests and eligible candidates since the last tick;
+            `in_flight`: per ad group id, the micros put in flight (price x probability of the action).
+    """
+
+    at_ms: int
+    requests: tuple[tuple[str, int, int], ...] = ()
+    in_flight: tuple[tuple[str, int], ...] = ()
+
+
+class Catalogued(Struct, frozen=True, kw_only=True, array_like=True, tag="catalogued"):
+    """A thing of the catalogue is this from here on (created or replaced; archived is a status)."""
+
+    at_ms: int
+    thing: Thing
+
+
+class Shown(Struct, frozen=True, kw_only=True, array_like=True, tag="shown"):
+    """An impression was reported."""
+
+    at_ms: int
+    ad: ServedAd
+    sent_at_ms: int | None = None
+    media_cost_micros: int | None = None
+
+    @property
+    def event_id(self) -> bytes:
+        return ids.event_id(key_of(self.ad), "impression")
+
+    @property
+    def refers_to(self) -> bytes | None:
+        return None
+
+
+class Clicked(Struct, frozen=True, kw_only=True, array_like=True, tag="clicked"):
+    """A click was reported. It refers to its impression, whose fate it shares."""
+
+    at_ms: int
+    ad: ServedAd
+    sent_at_ms: int | None = None
+
+    @property
+    def event_id(self) -> bytes:
+        return ids.event_id(key_of(self.ad), "click")
+
+    @property
+    def refers_to(self) -> bytes | None:
+        return ids.event_id(key_of(self.ad), "impression")
+
+
+class Converted(Struct, frozen=True, kw_only=True, array_like=True, tag="converted"):
+    """A conversion was reported; `own_id` tells the several conversions of one click apart."""
+
+    at_ms: int
+    ad: ServedAd
+    own_id: str | None = None
+    value: float | None = None
+    sent_at_ms: int | None = None
+
+    @property
+    def event_id(self) -> bytes:
+        return ids.event_id(key_of(self.ad), "conversion", self.own_id)
+
+    @property
+    def refers_to(self) -> bytes | None:
+        return ids.event_id(key_of(self.ad), "click")
+
+
+class Dismissed(Struct, frozen=True, kw_only=True, array_like=True, tag="dismissed"):
+    """A person said: do not show me this."""
+
+    at_ms: int
+    ad: ServedAd
+    reason: str | None = None
+
+    @property
+    def event_id(self) -> bytes:
+        return ids.event_id(key_of(self.ad), "dismissal")
+
+    @property
+    def refers_to(self) -> bytes | None:
+        return ids.event_id(key_of(self.ad), "impression")
+
+
+class Noticed(Struct, frozen=True, kw_only=True, array_like=True, tag="noticed"):
+    """An exchange's win or loss notice. It bills nothing and teaches nothing."""
+
+    at_ms: int
+    ad: ServedAd
+    kind: str  # win | loss
+    reason: str | None = None
+    price_micros: int | None = None
+
+    @property
+    def event_id(self) -> bytes:
+        return ids.event_id(key_of(self.ad), self.kind)
+
+    @property
+    def refers_to(self) -> bytes | None:
+        return None
+
+
+class Refunded(Struct, frozen=True, kw_only=True, array_like=True, tag="refunded"):
+    """An event is taken back: its money returned and, while fresh, its learning undone.
+
+    `target` is the line taken back, `target_position` its place and `impression_position` that of a click's
+    impression; they are copied here so that the fold need not read the journal.
+    """
+
+    at_ms: int
+    target_id: bytes
+    target_position: int
+    target: Shown | Clicked | Converted
+    reason: str = ""
+    impression_position: int | None = None
+
+    @property
+    def event_id(self) -> bytes:
+        return self.target_id[:4] + ids.event_id(bytes(1) + self.target_id, "refund")[4:]
+
+    @property
+    def refers_to(self) -> bytes | None:
+        return self.target_id
+
+
+Feedback = Shown | Clicked | Converted | Dismissed | Noticed
+Event = Feedback | Refunded
+Line = Configured | Ticked | Catalogued | Shown | Clicked | Converted | Dismissed | Noticed | Refunded
+
+
+def key_of(ad: ServedAd) -> bytes:
+    """Name the ad that an event belongs to."""
+    return ids.ad_key(ad.decision_id, ad.ad_index)
+
+
+class Verdict(Struct, frozen=True, array_like=True):
+    """What the fold made of an event; written back to its id row.
+
+    `fate`: learned, skipped (counted, not learned), held (click before its impression), invalid,
+    refunded. Units: micros.
+    """
+
+    fate: str
+    billed_micros: int = 0
+    unbilled_micros: int = 0
+    code: str | None = None
+
+
+class Referred(Struct, frozen=True, array_like=True):
+    """What the writer found, in the insert's own transaction, of the event that a line refers to.
+
+    `verdict` is None where the fold's verdict had not been written back yet.
+    """
+
+    position: int
+    verdict: Verdict | None = None
+
+
+class Entry(Struct, frozen=True, array_like=True):
+    """A line at its place in the journal. Positions start at 1 and have no gaps."""
+
+    position: int
+    line: Line
+    referred: Referred | None = None
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Line)
+
+
+def encode(line: Line) -> bytes:
+    """Write a line as MessagePack.
+
+    >>> decode(encode(Ticked(at_ms=5, requests=(("plc-1", 3, 2),)))).at_ms
+    5
+    """
+    return _encoder.encode(line)
+
+
+def decode(body: bytes) -> Line:
+    """Read a line written by `encode`, now or by any earlier version.
+
+    Errors  msgspec.DecodeError when it is damaged.
+    """
+    line: Line = _decoder.decode(body)
+    return line

@@ -1,0 +1,270 @@
+"""Changing the catalogue: look, check, append, and only then answer. Every change is one journal line.
+
+Nothing here knows of documents or HTTP; what a thing must look like was settled at the door, and what
+it may refer to is the state's to say (`check`). Refusals, in the order in which they are checked:
+`not_found`, `taken`, `precondition_required`, `stale`, `has_children`, then the state's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from typing import Literal, Protocol
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from app.domain.catalogue import Kind, Thing, kind_of, parent_of
+from app.domain.lines import Catalogued, Line
+from app.domain.refusals import Refused
+
+# Lines of an import that are judged together against one state, at most: they hold the loop for about
+# a millisecond. The state must refuse `catalogue_full` while it still has room for as many.
+IMPORT_SLICE = 200
+
+Key = tuple[Kind, str]
+Outcome = Literal["created", "updated", "unchanged"]
+ANY_REVISION: Literal["*"] = "*"
+# What the caller believes to be changing: revisions, any at all, or (None) nothing said.
+IfMatch = frozenset[int] | Literal["*"] | None
+
+
+class Catalogue(Protocol):
+    """What the flow asks of the state's catalogue."""
+
+    def get(self, kind: Kind, identity: str, /) -> Thing | None: ...
+    def revision(self, kind: Kind, identity: str, /) -> int: ...
+    def ids(self, kind: Kind, /) -> Iterable[str]: ...
+    def live_children(self, kind: Kind, identity: str, /) -> int: ...
+    def check(self, thing: Thing, /) -> None: ...
+
+
+class State(Protocol):
+    """The part of the state that the catalogue's flow reads."""
+
+    @property
+    def catalogue(self) -> Catalogue: ...
+
+
+class Node(Protocol):
+    """What the flow needs of a node; to be replaced by `app.flows.node.Node`, which has it all."""
+
+    @property
+    def state(self) -> State: ...
+    @property
+    def catalogue_lock(self) -> asyncio.Lock: ...
+    async def submit(self, line: Line, /) -> object: ...
+    async def submit_many(self, lines: Sequence[Line], /) -> object: ...
+    def now_ms(self) -> int: ...
+    def fresh_id(self) -> str: ...
+
+
+class Stored(Struct, frozen=True):
+    """A thing as it now stands, its revision, and what the call did."""
+
+    thing: Thing
+    revision: int
+    outcome: Outcome = "unchanged"
+
+
+class ParsedLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of an import: a sound thing, or what is wrong with it."""
+
+    line: int
+    type: str | None = None
+    id: str | None = None
+    thing: Thing | None = None
+    code: str | None = None
+    field: str | None = None
+    message: str | None = None
+    not_enforced: tuple[str, ...] = ()
+
+
+class ImportedLine(Struct, frozen=True, kw_only=True):
+    """What became of one line of an import."""
+
+    line: int
+    type: str | None
+    id: str | None
+    status: Literal["created", "updated", "unchanged", "refused"]
+    code: str | None = None
+    field: str | None = None
+    message: str | None = None
+    not_enforced: tuple[str, ...] | UnsetType = UNSET
+
+
+def find(node: Node, kind: Kind, identity: str) -> Stored:
+    """Look a thing up.
+
+    Errors  Refused `not_found`.
+    """
+    thing = node.state.catalogue.get(kind, identity)
+    if thing is None:
+        raise Refused("not_found", f"there is no {kind} {identity}", field="id")
+    return Stored(thing, node.state.catalogue.revision(kind, identity))
+
+
+async def create(node: Node, thing: Thing) -> Stored:
+    """Add a thing that must not be there yet.
+
+    Errors  Refused `taken`, and the state's own.
+    """
+    async with node.catalogue_lock:
+        if node.state.catalogue.get(kind_of(thing), thing.id) is not None:
+            raise Refused("taken", f"there already is a {kind_of(thing)} {thing.id}", field="id")
+        return await _store(node, None, thing)
+
+
+async def put(node: Node, thing: Thing, if_match: IfMatch) -> Stored:
+    """Create a thing, or replace it whole. The same thing again changes nothing and appends no line.
+
+    Errors  Refused `precondition_required`, `stale`, `has_children`, and the state's own.
+    """
+    kind = kind_of(thing)
+    async with node.catalogue_lock:
+        old = node.state.catalogue.get(kind, thing.id)
+        if old is not None or if_match is not None:
+            _demand_match(node, kind, thing.id, if_match)
+        return await _store(node, old, thing)
+
+
+async def patch(
+    node: Node, kind: Kind, identity: str, if_match: IfMatch, edit: Callable[[Thing], Thing]
+) -> Stored:
+    """Change a thing by a pure function of what it is; the door's function merges and validates.
+
+    Errors  Refused `not_found`, `precondition_required`, `stale`, those of `edit`, `has_children`, and
+            the state's own.
+    """
+    async with node.catalogue_lock:
+        old = find(node, kind, identity).thing
+        _demand_match(node, kind, identity, if_match)
+        return await _store(node, old, edit(old))
+
+
+async def archive(node: Node, kind: Kind, identity: str, if_match: IfMatch) -> Stored:
+    """Take a thing out of use for good measure; PUT with another status revives it.
+
+    Errors  Refused `not_found`, `precondition_required`, `stale`, `has_children`.
+    """
+    return await patch(
+        node, kind, identity, if_match, lambda thing: msgspec.structs.replace(thing, status="archived")
+    )
+
+
+async def import_things(node: Node, parsed: AsyncIterable[Sequence[ParsedLine]]) -> list[ImportedLine]:
+    """Create or replace the things of many lines, in order; a refused line leaves the others in force.
+
+    Slices are taken as they come, `IMPORT_SLICE` lines at most each, and the loop is free between them.
+    Safe to send again when it broke off: what is already as asked is `unchanged` and appends no line.
+    """
+    results: list[ImportedLine] = []
+    async for lines in parsed:
+        assert len(lines) <= IMPORT_SLICE
+        async with node.catalogue_lock:
+            results += await _import_slice(node, lines)
+        await asyncio.sleep(0)
+    return results
+
+
+def _demand_match(node: Node, kind: Kind, identity: str, if_match: IfMatch) -> None:
+    catalogue = node.state.catalogue
+    if if_match is None:
+        raise Refused("precondition_required", f"{kind} {identity} exists: say which revision in If-Match")
+    if catalogue.get(kind, identity) is None:
+        raise Refused("stale", f"there is no {kind} {identity} to match")
+    if if_match != ANY_REVISION and catalogue.revision(kind, identity) not in if_match:
+        raise Refused("stale", f"{kind} {identity} has been changed: read it again")
+
+
+def _check(node: Node, old: Thing | None, new: Thing) -> Outcome:
+    """Tell what storing `new` would do, or refuse it."""
+    if old == new:
+        return "unchanged"
+    kind = kind_of(new)
+    archives = new.status == "archived" and old is not None and old.status != "archived"
+    if archives and node.state.catalogue.live_children(kind, new.id):
+        raise Refused("has_children", f"{kind} {new.id} still has children in use", field="status")
+    node.state.catalogue.check(new)
+    return "created" if old is None else "updated"
+
+
+async def _store(node: Node, old: Thing | None, new: Thing) -> Stored:
+    outcome = _check(node, old, new)
+    if outcome != "unchanged":
+        await node.submit(Catalogued(at_ms=node.now_ms(), thing=new))
+    return Stored(new, node.state.catalogue.revision(kind_of(new), new.id), outcome)
+
+
+async def _import_slice(node: Node, lines: Sequence[ParsedLine]) -> list[ImportedLine]:
+    """Judge a slice wave by wave; each wave is in force before the next is judged."""
+    results = [_refused_at_the_door(parsed) for parsed in lines if parsed.thing is None]
+    for wave in waves([parsed for parsed in lines if parsed.thing is not None]):
+        changes: list[Line] = []
+        for parsed in wave:
+            result = _judge(node, parsed)
+            results.append(result)
+            if result.status in ("created", "updated"):
+                assert parsed.thing is not None
+                changes.append(Catalogued(at_ms=node.now_ms(), thing=parsed.thing))
+        if changes:
+            await node.submit_many(changes)
+    return sorted(results, key=lambda result: result.line)
+
+
+def waves(lines: Sequence[ParsedLine]) -> list[list[ParsedLine]]:
+    """Group lines so that all that may depend on each other stand in different groups, earlier first.
+
+    Two lines conflict when they are about the same thing, or one about the other's parent. Keeping the
+    order of conflicting lines alone has the same outcome as going line by line, with a commit for each
+    group instead of each line: a file that lists every campaign with its groups and creatives needs a
+    handful of commits per slice.
+    """
+    groups: list[list[ParsedLine]] = []
+    last_about: dict[Key, int] = {}  # the last group with a line about this thing
+    last_under: dict[Key, int] = {}  # the last group with a line about a child of this thing
+    for parsed in lines:
+        assert parsed.thing is not None
+        key, parent = (kind_of(parsed.thing), parsed.thing.id), parent_of(parsed.thing)
+        number = 1 + max(last_about.get(key, -1), last_under.get(key, -1))
+        if parent is not None:
+            number = max(number, 1 + last_about.get(parent, -1))
+            last_under[parent] = max(number, last_under.get(parent, -1))
+        last_about[key] = number
+        if number == len(groups):
+            groups.append([])
+        groups[number].append(parsed)
+    return groups
+
+
+def _judge(node: Node, parsed: ParsedLine) -> ImportedLine:
+    assert parsed.thing is not None
+    kind = kind_of(parsed.thing)
+    try:
+        outcome = _check(node, node.state.catalogue.get(kind, parsed.thing.id), parsed.thing)
+    except Refused as refusal:
+        return ImportedLine(
+            line=parsed.line,
+            type=kind,
+            id=parsed.thing.id,
+            status="refused",
+            code=refusal.code,
+            field=refusal.field,
+            message=refusal.message,
+        )
+    not_enforced = parsed.not_enforced or UNSET
+    return ImportedLine(
+        line=parsed.line, type=kind, id=parsed.thing.id, status=outcome, not_enforced=not_enforced
+    )
+
+
+def _refused_at_the_door(parsed: ParsedLine) -> ImportedLine:
+    return ImportedLine(
+        line=parsed.line,
+        type=parsed.type,
+        id=parsed.id,
+        status="refused",
+        code=parsed.code,
+        field=parsed.field,
+        message=parsed.message,
+    )

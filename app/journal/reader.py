@@ -1,0 +1,112 @@
+"""Reading the SQLite journal: what any thread may do, and any other process too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import apsw
+import msgspec
+
+from app.domain.ids import issue_day
+from app.domain.lines import Entry, Referred, Verdict, decode
+from app.journal.connections import Readers, Row
+
+_verdict_decoder = msgspec.msgpack.Decoder(Verdict)
+_COLUMNS = "SELECT position, body, ref_position, ref_verdict FROM lines"
+
+
+def ids_table(day: int) -> str:
+    """Name the table of the event ids issued on a UTC day (days since 1970)."""
+    return f"ids_{day:d}"
+
+
+def verdict_of(body: object) -> Verdict | None:
+    """Read a verdict as an id row keeps it; none where it has not been written back."""
+    return None if body is None else _verdict_decoder.decode(cast(bytes, body))
+
+
+class SqliteReader:
+    """Reads durable lines through a read-only connection of each calling thread's own.
+
+    A reader needs no writer in its process: a follower or a command opens the file by itself.
+    """
+
+    def __init__(self, path: Path, vfs: str | None = None) -> None:
+        self._readers = Readers(path, vfs)
+
+    @property
+    def last_position(self) -> int:
+        """The position of the last durable line; 0 when there is none."""
+        return self._number("SELECT max(position) FROM lines")
+
+    @property
+    def first_position(self) -> int:
+        """The position of the oldest line still kept; 0 when there is none."""
+        return self._number("SELECT min(position) FROM lines")
+
+    @property
+    def verdicts_through(self) -> int:
+        """The position up to which all verdicts are durable."""
+        return self._number("SELECT value FROM meta WHERE name = 'verdicts_through'")
+
+    def read(self, after: int, limit: int) -> list[Entry]:
+        """Read durable lines behind a position, in order.
+
+        Cost    a few microseconds a line.
+        """
+        query = _COLUMNS + " WHERE position > ? ORDER BY position LIMIT ?"
+        return [_entry(row) for row in self._readers.get().execute(query, (after, limit)).fetchall()]
+
+    def entry_at(self, position: int) -> Entry | None:
+        """Read one line."""
+        row = self._readers.get().execute(_COLUMNS + " WHERE position = ?", (position,)).fetchone()
+        return None if row is None else _entry(row)
+
+    def find(self, event_id: bytes) -> tuple[int, Verdict | None] | None:
+        """Tell an event's position and, where written back, the fold's verdict."""
+        connection = self._readers.get()
+        table = ids_table(issue_day(event_id))
+        if not _has_table(connection, table):
+            return None
+        query = f"SELECT position, verdict FROM {table} WHERE id = ?"
+        row = connection.execute(query, (event_id,)).fetchone()
+        return None if row is None else (cast(int, row[0]), verdict_of(row[1]))
+
+    def position_at(self, at_ms: int) -> int:
+        """Tell the last position whose time is not after `at_ms`; 0 when there is none.
+
+        Cost    some twenty look-ups: times never fall with the position, so no index is kept on them.
+        """
+        low, high = self.first_position, self.last_position
+        if high == 0 or self._time_at(low) > at_ms:
+            return 0
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._time_at(middle) <= at_ms:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def close(self) -> None:
+        """Close every thread's connection."""
+        self._readers.close()
+
+    def _time_at(self, position: int) -> int:
+        return self._number("SELECT at_ms FROM lines WHERE position = ?", position)
+
+    def _number(self, query: str, *bindings: int) -> int:
+        row = self._readers.get().execute(query, bindings).fetchone()
+        return 0 if row is None or row[0] is None else cast(int, row[0])
+
+
+def _has_table(connection: apsw.Connection, table: str) -> bool:
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    return connection.execute(query, (table,)).fetchone() is not None
+
+
+def _entry(row: Row) -> Entry:
+    position, body, ref_position, ref_verdict = row
+    referred = None if ref_position is None else Referred(cast(int, ref_position), verdict_of(ref_verdict))
+    return Entry(cast(int, position), decode(cast(bytes, body)), referred)

@@ -1,0 +1,73 @@
+"""From a log's fields to lit rows and columns of a matrix: each field gets a block of places of its own.
+
+The hash is fixed (BLAKE2b over field and value): the same value lights the same place in every run, on
+every machine. It is taken once for each different value, not for each row.
+"""
+
+from hashlib import blake2b
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from app.offline.logs import numbers_of
+from app.offline.schema import Field
+
+
+def encode(fields: tuple[Field, ...], log: pl.DataFrame, part: str) -> tuple[NDArray[np.int32], int]:
+    """Light one place for each field of each row, beside place 0, which is always lit.
+
+    A missing value has a place too: of its own in values and buckets, hashed in hashes.
+    Shape   (k, 1 + fields) int32, and how many places there are in all.
+    Errors  Refused bad_value where a bucket's field is not a number.
+
+    >>> log = pl.DataFrame({"age": ["19", "20", "55", None]})
+    >>> lit, count = encode((Field("age", "bucket", edges=(20.0, 30.0)),), log, "rows")
+    >>> lit[:, 1].tolist(), count
+    ([1, 2, 3, 4], 5)
+    """
+    lit = np.zeros((log.height, 1 + len(fields)), np.int32)
+    first = 1
+    for k, field in enumerate(fields):
+        places, count = _places(field, log[field.field], f"{part}[{k}].field")
+        lit[:, k + 1] = first + places
+        first += count
+    return lit, first
+
+
+def _places(field: Field, column: pl.Series, place: str) -> tuple[NDArray[np.int64], int]:
+    match field.kind:
+        case "hash":
+            return _hashed(column, field), field.size
+        case "value":
+            codes, values = _codes(column)
+            return codes, len(values)
+        case "bucket":
+            numbers = numbers_of(column, place)
+            buckets = np.searchsorted(np.array(field.edges), numbers, side="right")
+            return np.where(np.isnan(numbers), len(field.edges) + 1, buckets), len(field.edges) + 2
+
+
+def hash_place(name: str, value: str | None, size: int) -> int:
+    """Where a value of a field is hashed to; nothing and the empty text are two things.
+
+    >>> hash_place("item_id", "14", 128)
+    83
+    """
+    text = f"{name}\x00{value}" if value is not None else name
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") % size
+
+
+def _hashed(column: pl.Series, field: Field) -> NDArray[np.int64]:
+    codes, values = _codes(column)
+    return np.array([hash_place(field.field, value, field.size) for value in values], np.int64)[codes]
+
+
+def _codes(column: pl.Series) -> tuple[NDArray[np.int64], list[str | None]]:
+    """Number the different values in the order in which they first stand in the log."""
+    values = column.unique(maintain_order=True)
+    numbered = pl.DataFrame({"value": values, "code": np.arange(values.len(), dtype=np.int64)})
+    looked_up = column.to_frame("value").join(
+        numbered, on="value", how="left", maintain_order="left", nulls_equal=True
+    )
+    return looked_up["code"].to_numpy(), values.to_list()

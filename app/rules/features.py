@@ -1,0 +1,157 @@
+"""The feature schema: which rows a request lights and which columns an ad lights.
+
+Rows are given out in fixed blocks, appended to but never moved: the tokens of old requests name them.
+A field with few values has a row for each; a large field is hashed into its block with crc32 (fixed by
+RFC 1952, unlike Python's salted hash). Registered placements get rows of their own from the catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from zlib import crc32
+
+SCHEMA_VERSION = 1
+ROWS = 4_096
+
+DEVICES = ("mobile", "tablet", "desktop", "tv", "settop", "connected", "dooh", "other")
+SYSTEMS = (
+    "android", "ios", "windows", "macos", "linux", "chromeos", "tizen", "webos", "roku", "fireos",
+    "tvos", "harmonyos", "ipados", "playstation", "xbox", "other",
+)  # fmt: skip
+GENDERS = ("F", "M", "O")
+AGE_EDGES = (13, 18, 21, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A run of rows for one field."""
+
+    name: str
+    start: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.size
+
+
+def _laid_out(sizes: dict[str, int]) -> dict[str, Block]:
+    blocks, start = {}, 0
+    for name, size in sizes.items():
+        blocks[name] = Block(name, start, size)
+        start += size
+    return blocks
+
+
+BLOCKS = _laid_out(
+    {
+        "any": 1,
+        "placement": 1_536,  # given out by the catalogue
+        "unregistered": 256,
+        "publisher": 512,
+        "hour": 24,
+        "weekday": 7,
+        "device": len(DEVICES),
+        "os": len(SYSTEMS),
+        "region": 320,
+        "age_band": len(AGE_EDGES) + 1,
+        "gender": len(GENDERS),
+        "gender_age": len(GENDERS) * (len(AGE_EDGES) + 1),
+        "interest": 512,
+        "segment": 256,
+        "site_category": 128,
+        "cluster": 256,
+    }
+)
+# Rows from here on have a main cell only: the place of a slot shifts every ad alike.
+MAIN_ONLY_FROM = ROWS - 32
+SLOT = Block("slot", MAIN_ONLY_FROM, 20)
+assert max(block.end for block in BLOCKS.values()) <= MAIN_ONLY_FROM
+
+
+@lru_cache(maxsize=65_536)
+def hashed_row(field: str, value: str) -> int:
+    """Find the row of a large field's value: crc32 of the value, modulo the field's block.
+
+    >>> hashed_row("region", "KR-11") == hashed_row("region", "KR-11")
+    True
+    >>> BLOCKS["region"].start <= hashed_row("region", "KR-11") < BLOCKS["region"].end
+    True
+    """
+    block = BLOCKS[field]
+    return block.start + crc32(value.encode()) % block.size
+
+
+def listed_row(field: str, values: tuple[str, ...], value: str) -> int:
+    """Find the row of a small field's value; what is not listed shares the last row."""
+    place = values.index(value) if value in values else len(values) - 1
+    return BLOCKS[field].start + place
+
+
+def age_band(age: int) -> int:
+    """Number the band of an age in years.
+
+    >>> [age_band(age) for age in (5, 13, 27, 99)]
+    [0, 1, 4, 15]
+    """
+    return sum(age >= edge for edge in AGE_EDGES)
+
+
+def person_rows(
+    gender: str | None, age: int | None, region: str | None, interests: Iterable[str], segments: Iterable[str]
+) -> list[int]:
+    """List the rows that a person lights; unknown attributes light none."""
+    rows = []
+    if region:
+        rows.append(hashed_row("region", region))
+    if age is not None:
+        rows.append(BLOCKS["age_band"].start + age_band(age))
+    if gender in GENDERS:
+        rows.append(BLOCKS["gender"].start + GENDERS.index(gender))
+        if age is not None:
+            pair = GENDERS.index(gender) * (len(AGE_EDGES) + 1) + age_band(age)
+            rows.append(BLOCKS["gender_age"].start + pair)
+    rows.extend(hashed_row("interest", value) for value in interests)
+    rows.extend(hashed_row("segment", value) for value in segments)
+    return rows
+
+
+def moment_rows(hour: int, weekday: int) -> list[int]:
+    """List the rows of an hour (0-23) and a weekday (0 is Monday) in the node's zone."""
+    return [BLOCKS["hour"].start + hour, BLOCKS["weekday"].start + weekday]
+
+
+def surrounding_rows(device: str | None, system: str | None, categories: Iterable[str]) -> list[int]:
+    """List the rows of device, operating system and the site's categories."""
+    rows = []
+    if device:
+        rows.append(listed_row("device", DEVICES, device))
+    if system:
+        rows.append(listed_row("os", SYSTEMS, system))
+    rows.extend(hashed_row("site_category", value) for value in categories)
+    return rows
+
+
+def name_row(row: int) -> str:
+    """Name a row for people.
+
+    >>> name_row(0), name_row(MAIN_ONLY_FROM + 2), name_row(BLOCKS["device"].start)
+    ('any', 'slot:2', 'device:mobile')
+    """
+    if row >= MAIN_ONLY_FROM:
+        return f"slot:{row - MAIN_ONLY_FROM}"
+    block = next(block for block in BLOCKS.values() if block.start <= row < block.end)
+    place = row - block.start
+    match block.name:
+        case "any":
+            return "any"
+        case "device":
+            return f"device:{DEVICES[place]}"
+        case "os":
+            return f"os:{SYSTEMS[place]}"
+        case "gender":
+            return f"gender:{GENDERS[place]}"
+        case _:
+            return f"{block.name}:{place}"

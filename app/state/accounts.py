@@ -1,0 +1,116 @@
+"""What campaigns and ad groups may spend, have spent, and have in flight. Integers in micros.
+
+A charge is cut to what the budgets still hold, so billed never exceeds a budget. In flight is the value of
+what was answered and may yet happen (price x probability); it ebbs away with ticks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NO_LIMIT = 2**62
+_FIELDS = ("daily", "total", "spent", "spent_today", "day", "in_flight", "carry")
+
+
+class Accounts:
+    """One account per campaign, or per ad group.
+
+    `day` is the day (in the account's own zone) that spent_today speaks of; on another day it is 0.
+    `carry` holds the thousandths of a micro that CPM charges have not yet made whole.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._size = 64
+        for field in _FIELDS:
+            setattr(self, field, np.zeros(self._size, dtype=np.int64))
+
+    daily: NDArray[np.int64]
+    total: NDArray[np.int64]
+    spent: NDArray[np.int64]
+    spent_today: NDArray[np.int64]
+    day: NDArray[np.int64]
+    in_flight: NDArray[np.int64]
+    carry: NDArray[np.int64]
+
+    def open(self) -> int:
+        """Open an account without limits; returns its index."""
+        if self.count == self._size:
+            self._size *= 2
+            for field in _FIELDS:
+                setattr(self, field, np.resize(getattr(self, field), self._size))
+                getattr(self, field)[self.count :] = 0
+        index = self.count
+        self.count += 1
+        self.limit(index, None, None)
+        return index
+
+    def limit(self, index: int, daily: int | None, total: int | None) -> None:
+        """Set an account's budgets; None is no limit."""
+        self.daily[index] = NO_LIMIT if daily is None else daily
+        self.total[index] = NO_LIMIT if total is None else total
+
+    def left(self, index: int, day: int) -> int:
+        """Say how much an account may still be billed on a day, never below 0."""
+        today = int(self.spent_today[index]) if self.day[index] == day else 0
+        return max(0, min(int(self.daily[index]) - today, int(self.total[index]) - int(self.spent[index])))
+
+    def open_at(self, index: int, day: int) -> bool:
+        """Say whether an account may still take part in auctions: billed + in flight under its budgets."""
+        today = int(self.spent_today[index]) if self.day[index] == day else 0
+        held = int(self.in_flight[index])
+        return today + held < int(self.daily[index]) and int(self.spent[index]) + held < int(
+            self.total[index]
+        )
+
+    def bill(self, index: int, day: int, micros: int) -> None:
+        """Book a charge that fits, on a day."""
+        if self.day[index] != day:
+            self.day[index] = day
+            self.spent_today[index] = 0
+        self.spent[index] += micros
+        self.spent_today[index] += micros
+
+    def refund(self, index: int, day: int, micros: int) -> None:
+        """Give a charge of a day back: the total reopens, and the day's budget if it is still that day."""
+        self.spent[index] -= micros
+        if self.day[index] == day:
+            self.spent_today[index] -= micros
+
+    def ebb(self, elapsed_ms: int, window_ms: int) -> None:
+        """Let in-flight value fade, by elapsed / window, rounded so that it ends at nothing."""
+        held = self.in_flight[: self.count]
+        np.subtract(held, -(-held * min(elapsed_ms, window_ms) // window_ms), out=held)
+
+    def stopped(self, today: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Say which accounts have reached a budget, with what is in flight.
+
+        Shape   today (count,): each account's present day in its own zone.
+        """
+        n = self.count
+        spent_today = np.where(self.day[:n] == today, self.spent_today[:n], 0)
+        return np.asarray(
+            (self.spent[:n] + self.in_flight[:n] >= self.total[:n])
+            | (spent_today + self.in_flight[:n] >= self.daily[:n])
+        )
+
+    def parts(self) -> NDArray[Any]:
+        """Copy everything but the limits (those come from the catalogue)."""
+        return np.stack([getattr(self, field)[: self.count] for field in _FIELDS[2:]])
+
+    def restore(self, part: NDArray[Any]) -> None:
+        """Take back what `parts` copied, after the same accounts were opened."""
+        for field, values in zip(_FIELDS[2:], part, strict=True):
+            getattr(self, field)[: self.count] = values
+
+    def check(self) -> None:
+        """Nothing billed beyond what was ever allowed can be seen here but for lowered budgets."""
+        n = self.count
+        assert (self.spent[:n] >= 0).all()
+        assert (self.spent_today[:n] >= 0).all()
+        assert (self.spent_today[:n] <= self.spent[:n]).all()
+        assert ((self.carry[:n] >= 0) & (self.carry[:n] < 1000)).all()
+        assert (self.in_flight[:n] >= 0).all()

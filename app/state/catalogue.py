@@ -1,0 +1,341 @@
+"""The catalogue as the fold knows it: every thing with its revision, who stands under whom, and the places
+(ads, columns, rows, accounts) that things were given.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from app.domain.catalogue import (
+    KINDS,
+    AdGroup,
+    Advertiser,
+    Campaign,
+    Creative,
+    Placement,
+    Thing,
+    kind_of,
+    parent_of,
+)  # fmt: skip
+from app.domain.refusals import Refused
+from app.rules import features, standing
+from app.state.accounts import Accounts
+from app.state.ads import ARCHIVED, PAUSED, Ads
+from app.state.places import Places
+
+STATUS_CODE = {"active": 0, "paused": PAUSED, "archived": ARCHIVED}
+
+
+class Catalogue:
+    """Things by kind and id; `columns` and `rows` are places in the matrix, `ads` those in the auction."""
+
+    def __init__(self, columns: int, time_zone: str) -> None:
+        self.things: dict[str, dict[str, Thing]] = {kind: {} for kind in KINDS}
+        self.revisions: dict[tuple[str, str], int] = {}
+        self.children: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        self.columns = Places(columns, reserved=1)  # column 0: any ad
+        block = features.BLOCKS["placement"]
+        self.rows = Places(block.end, reserved=block.start)
+        self.ads = Ads(columns)
+        self.group_index: dict[str, int] = {}
+        self.campaign_index: dict[str, int] = {}
+        self.advertiser_index: dict[str, int] = {}
+        self.advertisers_named: defaultdict[str, set[int]] = defaultdict(set)  # by id and domain
+        self.group_accounts = Accounts()
+        self.campaign_accounts = Accounts()
+        self.group_campaign = np.zeros(64, dtype=np.int32)
+        self.zones: list[str] = [time_zone]
+        self.groups = standing.Groups(
+            given=np.zeros(64, dtype=np.uint8), starts_at_ms=np.zeros(64, dtype=np.int64),
+            ends_at_ms=np.zeros(64, dtype=np.int64), hours=np.zeros(64, dtype=np.uint32),
+            weekdays=np.zeros(64, dtype=np.uint8), zone=np.zeros(64, dtype=np.int32),
+        )  # fmt: skip
+
+    # What the doors ask.
+
+    def get(self, kind: str, identity: str) -> Thing | None:
+        """Find a thing, archived or not."""
+        return self.things[kind].get(identity)
+
+    def revision(self, kind: str, identity: str) -> int:
+        """Count the changes of a thing; 0 when it never was."""
+        return self.revisions.get((kind, identity), 0)
+
+    def ids(self, kind: str) -> list[str]:
+        """List the ids of a kind in order."""
+        return sorted(self.things[kind])
+
+    def live_children(self, kind: str, identity: str) -> int:
+        """Count the things directly under this one that are not archived."""
+        return sum(child.status != "archived" for child in self._children_of(kind, identity))
+
+    def check(self, thing: Thing) -> None:
+        """Refuse what does not fit the catalogue as it is.
+
+        Errors  unknown_parent, archived_parent, parent_fixed, format_fixed, catalogue_full, in this order.
+        """
+        kind = kind_of(thing)
+        link = parent_of(thing)
+        old = self.get(kind, thing.id)
+        if link is not None:
+            field = f"{link[0]}_id"
+            parent = self.get(*link)
+            if parent is None:
+                raise Refused("unknown_parent", f"there is no {link[0]} {link[1]}", field)
+            if parent.status == "archived" and thing.status != "archived":
+                raise Refused("archived_parent", f"{link[0]} {link[1]} is archived", field)
+            if old is not None and parent_of(old) != link:
+                raise Refused("parent_fixed", f"{kind} {thing.id} stands under another {link[0]}", field)
+        if isinstance(old, Creative) and isinstance(thing, Creative) and old.format != thing.format:
+            raise Refused("format_fixed", "a creative keeps its format; register another", "format")
+        if old is None and isinstance(thing, Creative | Placement) and self._full(thing):
+            raise Refused("catalogue_full", f"no place is left for another {kind}", "type")
+
+    def _full(self, thing: Thing) -> bool:
+        if isinstance(thing, Placement):
+            return self.rows.full()
+        # A creative may need columns for itself, its campaign, advertiser, shape and category.
+        left = self.columns.capacity - self.columns.used + len(self.columns.free)
+        return left < 5 or self.ads.places.full()
+
+    def _children_of(self, kind: str, identity: str) -> Iterator[Thing]:
+        child_kind = {"advertiser": "campaign", "campaign": "ad_group", "ad_group": "creative",
+                      "publisher": "placement"}.get(kind)  # fmt: skip
+        if child_kind is not None:
+            for child in sorted(self.children[kind, identity]):
+                yield self.things[child_kind][child]
+
+    # What the fold writes.
+
+    def take(self, thing: Thing, at_ms: int) -> None:
+        """Register or replace a thing and recompile what hangs on it."""
+        kind = kind_of(thing)
+        self.things[kind][thing.id] = thing
+        self.revisions[kind, thing.id] = self.revision(kind, thing.id) + 1
+        link = parent_of(thing)
+        if link is not None:
+            self.children[link].add(thing.id)
+        self._open(thing)
+        self.settle(thing, at_ms)
+
+    def _open(self, thing: Thing) -> None:
+        """Give a thing its index and account, once and for all."""
+        match thing:
+            case Advertiser():
+                self.advertiser_index.setdefault(thing.id, len(self.advertiser_index))
+                self._name(thing)
+            case Campaign() if thing.id not in self.campaign_index:
+                self.campaign_index[thing.id] = self.campaign_accounts.open()
+            case AdGroup() if thing.id not in self.group_index:
+                index = self.group_index[thing.id] = self.group_accounts.open()
+                self._grow(index + 1)
+                self.group_campaign[index] = self.campaign_index[thing.campaign_id]
+            case _:
+                pass
+
+    def _name(self, advertiser: Advertiser) -> None:
+        index = self.advertiser_index[advertiser.id]
+        for named in self.advertisers_named.values():
+            named.discard(index)
+        for name in (advertiser.id, *domains(advertiser.domain)):
+            self.advertisers_named[name].add(index)
+
+    def _grow(self, count: int) -> None:
+        if count <= len(self.group_campaign):
+            return
+        size = 2 * len(self.group_campaign)
+        self.group_campaign = np.resize(self.group_campaign, size)
+        for field in self.groups.__slots__:
+            setattr(self.groups, field, np.resize(getattr(self.groups, field), size))
+
+    def settle(self, thing: Thing, at_ms: int) -> None:
+        """Recompile everything that a thing decides: itself and all that stands under it."""
+        match thing:
+            case Creative():
+                self._settle_creative(thing, at_ms)
+            case AdGroup():
+                self._settle_group(thing)
+                for child in self._children_of("ad_group", thing.id):
+                    self.settle(child, at_ms)
+            case Campaign():
+                account = self.campaign_index[thing.id]
+                self.campaign_accounts.limit(account, thing.budget_daily_micros, thing.budget_total_micros)
+                for child in self._children_of("campaign", thing.id):
+                    self.settle(child, at_ms)
+            case Advertiser():
+                for child in self._children_of("advertiser", thing.id):
+                    self.settle(child, at_ms)
+            case Placement() if thing.status == "archived":
+                self.rows.rest(thing.id, at_ms)
+            case Placement():
+                self.rows.take(thing.id)
+            case _:
+                pass
+
+    def _settle_group(self, group: AdGroup) -> None:
+        campaign, advertiser = self.above(group)
+        at = self.group_index[group.id]
+        self.group_accounts.limit(at, group.budget_daily_micros, group.budget_total_micros)
+        codes = [STATUS_CODE[thing.status] for thing in (advertiser, campaign, group)]
+        self.groups.given[at] = ARCHIVED if ARCHIVED in codes else max(codes)
+        self.groups.starts_at_ms[at] = campaign.starts_at_ms or 0
+        self.groups.ends_at_ms[at] = standing.FOREVER if campaign.ends_at_ms is None else campaign.ends_at_ms
+        self.groups.hours[at] = _bits(group.targeting.hour, standing.ALL_HOURS)
+        self.groups.weekdays[at] = _bits(group.targeting.weekday, standing.ALL_WEEKDAYS)
+        self.groups.zone[at] = self.zone_index(campaign.time_zone)
+
+    def _settle_creative(self, creative: Creative, at_ms: int) -> None:
+        group = self.things["ad_group"][creative.ad_group_id]
+        assert isinstance(group, AdGroup)
+        campaign, advertiser = self.above(group)
+        chain = (creative, group, campaign, advertiser)
+        if any(thing.status == "archived" for thing in chain):
+            self._retire(creative, chain, at_ms)
+            return
+        ads = self.ads
+        ad = ads.open(creative.id)
+        ads.group[ad] = self.group_index[group.id]
+        ads.campaign[ad] = self.campaign_index[campaign.id]
+        ads.advertiser[ad] = self.advertiser_index[advertiser.id]
+        ads.own[ad] = STATUS_CODE[creative.status]
+        ads.columns[:, ad] = [0, *(self.columns.take(key) for key in column_keys(*chain))]
+        ads.compile(ad, creative, group, campaign, advertiser)
+
+    def _retire(self, creative: Creative, chain: tuple[Thing, ...], at_ms: int) -> None:
+        ad = self.ads.places.by_key.get(creative.id)
+        if ad is not None:
+            self.ads.close(ad)
+            self.ads.places.rest(creative.id, at_ms)
+        self.columns.rest(("creative", creative.id), at_ms)
+        for thing in chain[2:]:
+            if thing.status == "archived":
+                self.columns.rest((kind_of(thing), thing.id), at_ms)
+
+    def above(self, group: AdGroup) -> tuple[Campaign, Advertiser]:
+        """Find the campaign and advertiser of an ad group."""
+        campaign = self.things["campaign"][group.campaign_id]
+        assert isinstance(campaign, Campaign)
+        advertiser = self.things["advertiser"][campaign.advertiser_id]
+        assert isinstance(advertiser, Advertiser)
+        return campaign, advertiser
+
+    def zone_index(self, zone: str) -> int:
+        """Number a time zone; 0 is the node's own, which may change under a campaign's feet."""
+        if zone not in self.zones[1:]:
+            self.zones.append(zone)
+        return self.zones.index(zone, 1)
+
+    # Snapshots.
+
+    def parts(self) -> dict[str, Any]:
+        """Copy things, revisions and every place given out, in plain values."""
+        places = {"columns": self.columns, "rows": self.rows, "ads": self.ads.places}
+        return {
+            "things": [self.things[kind][key] for kind in KINDS for key in self.ids(kind)],
+            "revisions": [(kind, key, count) for (kind, key), count in sorted(self.revisions.items())],
+            "indexes": [sorted(index.items()) for index in self._indexes()],
+            "zones": self.zones,
+            "places": {name: _places_out(place) for name, place in places.items()},
+        }
+
+    def _indexes(self) -> tuple[dict[str, int], ...]:
+        return self.group_index, self.campaign_index, self.advertiser_index
+
+    def restore(self, parts: dict[str, Any], things: Iterable[Thing]) -> None:
+        """Take back what `parts` copied: the same things at the same places."""
+        for name, place in (("columns", self.columns), ("rows", self.rows), ("ads", self.ads.places)):
+            _places_in(place, parts["places"][name])
+        self.zones = list(parts["zones"])
+        for index, pairs in zip(self._indexes(), parts["indexes"], strict=True):
+            index.update((key, at) for key, at in pairs)
+        for _ in self.group_index:
+            self._grow(self.group_accounts.open() + 1)
+        for _ in self.campaign_index:
+            self.campaign_accounts.open()
+        for thing in things:
+            self.things[kind_of(thing)][thing.id] = thing
+            link = parent_of(thing)
+            if link is not None:
+                self.children[link].add(thing.id)
+            match thing:
+                case AdGroup():
+                    self.group_campaign[self.group_index[thing.id]] = self.campaign_index[thing.campaign_id]
+                case Advertiser():
+                    self._name(thing)
+                case _:
+                    pass
+        self.revisions = {(kind, key): count for kind, key, count in parts["revisions"]}
+        self._recompile()
+
+    def _recompile(self) -> None:
+        resting = [dict(place.resting) for place in (self.columns, self.rows, self.ads.places)]
+        self.ads.open_all()
+        for kind in ("campaign", "ad_group", "creative"):
+            for key in self.ids(kind):
+                thing = self.things[kind][key]
+                if isinstance(thing, AdGroup):
+                    self._settle_group(thing)
+                elif isinstance(thing, Campaign):
+                    at = self.campaign_index[key]
+                    self.campaign_accounts.limit(at, thing.budget_daily_micros, thing.budget_total_micros)
+                elif isinstance(thing, Creative):
+                    self._settle_creative(thing, 0)
+        for place, rests in zip((self.columns, self.rows, self.ads.places), resting, strict=True):
+            place.resting = rests
+
+
+def _bits(rule: Any, everything: int) -> int:
+    included = standing.hour_bits(rule.include) if rule.include else everything
+    return included & ~standing.hour_bits(rule.exclude)
+
+
+def column_keys(
+    creative: Creative, group: AdGroup, campaign: Campaign, advertiser: Advertiser
+) -> list[tuple[str, str]]:
+    """Name the columns that an ad lights beside column 0, in their order in the ad's arrays."""
+    category = creative.categories[0] if creative.categories else advertiser.category or ""
+    shape = f"{creative.format}:{creative.width or 0}x{creative.height or 0}"
+    return [
+        ("shape", shape),
+        ("category", category.split("-")[0]),
+        ("advertiser", advertiser.id),
+        ("campaign", campaign.id),
+        ("creative", creative.id),
+    ]
+
+
+def domains(domain: str | None) -> Iterator[str]:
+    """Name a domain and those above it, but for the top level: a block of one blocks what lies under it.
+
+    >>> list(domains("www.Shop.example"))
+    ['www.shop.example', 'shop.example']
+    """
+    labels = (domain or "").lower().split(".")
+    for start in range(len(labels) - 1):
+        yield ".".join(labels[start:])
+
+
+def _places_out(place: Places) -> dict[str, Any]:
+    return {
+        "used": place.used,
+        "by_key": sorted(place.by_key.items(), key=lambda pair: pair[1]),
+        "free": sorted(place.free),
+        "resting": list(place.resting.items()),
+        "generation": sorted(place.generation.items()),
+    }
+
+
+def _places_in(place: Places, part: dict[str, Any]) -> None:
+    place.used = part["used"]
+    place.by_key = {_key(key): index for key, index in part["by_key"]}
+    place.free = list(part["free"])
+    place.resting = {_key(key): at for key, at in part["resting"]}
+    place.generation = dict(part["generation"])
+
+
+def _key(key: Any) -> Any:
+    return tuple(key) if isinstance(key, list) else key

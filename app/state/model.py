@@ -1,0 +1,122 @@
+"""The matrix: a row for each thing known about the request, a column for each thing known about an ad.
+
+Only z and n are knowledge; w is always what they give, and is all that scoring reads.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.rules import features, ftrl
+from app.state.arrays import zeros
+
+# A stride that is no power of two: else the same column of sixteen rows falls into one cache set.
+PADDING = 16
+MAX_LIT_ROWS = 80
+MAX_LIT_COLUMNS = 8
+
+
+class Model:
+    """FTRL-Proximal sums and weights of every cell.
+
+    Shape   z and n (ROWS, stride) float64, w (ROWS, stride) float32; cell = row * stride + column.
+    """
+
+    def __init__(self, columns: int) -> None:
+        self.columns = columns
+        self.stride = columns + PADDING
+        shape = (features.ROWS, self.stride)
+        self.z: NDArray[np.float64] = zeros(shape, np.float64, huge_pages=False)
+        self.n: NDArray[np.float64] = zeros(shape, np.float64, huge_pages=False)
+        self.w: NDArray[np.float32] = zeros(shape, np.float32, huge_pages=True)
+        self.touched = np.zeros(features.ROWS, dtype=np.bool_)
+        self.hyper = ftrl.Rates().array()
+        self._flat = (self.z.reshape(-1), self.n.reshape(-1), self.w.reshape(-1))
+        self._cells = np.empty(MAX_LIT_ROWS * MAX_LIT_COLUMNS, dtype=np.int64)
+
+    def learn(self, rows: bytes, columns: bytes, prior_logit: float, shown: float, clicked: float) -> float:
+        """Learn one sample with the p of this moment; returns that p.
+
+        Shape   rows and columns are the lit ones, as little-endian uint16.
+        """
+        lit = np.frombuffer(rows, dtype="<u2")
+        main, total = self._find(lit, columns)
+        self.touched[lit] = True
+        p: float = ftrl.learn(*self._flat, self._cells, main, total, prior_logit, shown, clicked, self.hyper)
+        return p
+
+    def unlearn(self, rows: bytes, columns: bytes, p: float, shown: float, clicked: float) -> None:
+        """Take back what a sample taught, given the p that it was learned with."""
+        main, total = self._find(np.frombuffer(rows, dtype="<u2"), columns)
+        gradient, advance = ftrl.sums_of(p, shown, clicked)
+        ftrl.unlearn(*self._flat, self._cells, main, total, gradient, advance, self.hyper)
+
+    def _find(self, rows: NDArray[np.uint16], columns: bytes) -> tuple[int, int]:
+        lit = np.frombuffer(columns, dtype="<u2")
+        found: tuple[int, int] = ftrl.cells_of(rows, lit, self.stride, features.MAIN_ONLY_FROM, self._cells)
+        return found
+
+    def configure(self, rates: ftrl.Rates) -> None:
+        """Take new learning settings; every weight is derived again, since it depends on them."""
+        new = rates.array()
+        if np.array_equal(new, self.hyper):
+            return
+        self.hyper = new
+        for row in np.flatnonzero(self.touched):
+            self.derive(int(row))
+
+    def derive(self, row: int) -> None:
+        """Derive a row's weights from its sums."""
+        one = slice(row, row + 1)
+        ftrl.derive_weights(self.z[one], self.n[one], self.w[one], row, 0, self.hyper)
+
+    def shift_main(self, row: int, by: float) -> None:
+        """Move a (row, 0) cell's weight, keeping n: what a changed prior is made up for with."""
+        if by == 0.0:
+            return
+        target = float(self.w[row, 0]) + by
+        slope = (self.hyper[2] + math.sqrt(self.n[row, 0])) / self.hyper[0] + self.hyper[5]
+        self.z[row, 0] = -target * slope - math.copysign(self.hyper[3], target) if target else 0.0
+        self.touched[row] = True
+        self.derive(row)
+
+    def clear_column(self, column: int) -> None:
+        """Forget everything about a column, before it is given to another ad. Cost: about 1 ms."""
+        rows = np.flatnonzero((self.n[:, column] != 0) | (self.z[:, column] != 0))
+        self.z[rows, column] = 0.0
+        self.n[rows, column] = 0.0
+        self.w[rows, column] = 0.0
+
+    def clear_row(self, row: int) -> None:
+        """Forget everything about a row, before it is given to another placement."""
+        self.z[row] = 0.0
+        self.n[row] = 0.0
+        self.w[row] = 0.0
+        self.touched[row] = False
+
+    def parts(self, width: int) -> dict[str, NDArray[Any]]:
+        """Copy what was learned: the touched rows, as wide as columns were given out."""
+        rows = np.flatnonzero(self.touched)
+        return {"rows": rows, "z": self.z[rows, :width], "n": self.n[rows, :width]}
+
+    def restore(self, parts: dict[str, NDArray[Any]]) -> None:
+        """Take back what `parts` copied. The settings must be configured first."""
+        rows, width = parts["rows"], parts["z"].shape[1] if parts["z"].ndim == 2 else 0
+        self.z[rows, :width] = parts["z"]
+        self.n[rows, :width] = parts["n"]
+        self.touched[rows] = True
+        for row in rows:
+            self.derive(int(row))
+
+    def check(self) -> None:
+        """Every weight is what its sums give, and n is never negative."""
+        for row in np.flatnonzero(self.touched):
+            one = slice(int(row), int(row) + 1)
+            derived = np.empty_like(self.w[one])
+            ftrl.derive_weights(self.z[one], self.n[one], derived, int(row), 0, self.hyper)
+            assert np.array_equal(derived, self.w[one]), f"stale weight in row {row}"
+            assert (self.n[one] >= 0).all()

@@ -1,0 +1,62 @@
+"""Indexes given out, lowest first, and taken back: a freed one rests before it is given again.
+
+"Index" is a place in an array. A token may still name the old owner's index, so it rests for longer than
+any token lives; what the old owner left there is cleared before it is free.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Hashable
+
+
+class Places:
+    """Which index belongs to which key."""
+
+    def __init__(self, capacity: int, reserved: int = 0) -> None:
+        self.capacity = capacity
+        self.used = reserved  # indexes below this were given out at least once
+        self.by_key: dict[Hashable, int] = {}
+        self.free: list[int] = []
+        self.resting: dict[Hashable, int] = {}  # key -> since when (ms)
+        self.generation: dict[int, int] = {}
+
+    def full(self) -> bool:
+        """Say whether no index is left for a new key."""
+        return not self.free and self.used >= self.capacity
+
+    def take(self, key: Hashable) -> int:
+        """Give a key its index; one that still rests under the same key is given back to it.
+
+        Errors  AssertionError when full: the catalogue's check comes first.
+        """
+        self.resting.pop(key, None)
+        held = self.by_key.get(key)
+        if held is not None:
+            return held
+        if self.free:
+            index = heapq.heappop(self.free)
+        else:
+            assert self.used < self.capacity, "no index left"
+            index = self.used
+            self.used += 1
+        self.by_key[key] = index
+        return index
+
+    def rest(self, key: Hashable, at_ms: int) -> None:
+        """Take a key's index out of use; it may be given to another after its rest."""
+        if key in self.by_key:
+            self.resting.setdefault(key, at_ms)
+
+    def rested(self, before_ms: int) -> Hashable | None:
+        """Name the key that has rested longest, if that was since before `before_ms`."""
+        key = next(iter(self.resting), None)
+        return key if key is not None and self.resting[key] <= before_ms else None
+
+    def release(self, key: Hashable) -> int:
+        """Free a rested key's index; the caller has cleared what stood there."""
+        del self.resting[key]
+        index = self.by_key.pop(key)
+        self.generation[index] = self.generation.get(index, 0) + 1
+        heapq.heappush(self.free, index)
+        return index

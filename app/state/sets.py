@@ -1,0 +1,94 @@
+"""Sets of ads, one byte per ad, and the targeting dimensions that name them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.catalogue import Rule
+from app.rules.eligibility import Clause
+
+SCRATCH = 8  # the first rows are scratch, for conditions of one request that no stored set answers
+
+
+class Sets:
+    """Rows of bytes: `rows[r, a]` is 1 where ad a is in set r. Sets are made when first named."""
+
+    def __init__(self, capacity: int) -> None:
+        self.rows: NDArray[np.uint8] = np.zeros((64, capacity), dtype=np.uint8)
+        self.by_key: dict[Hashable, int] = {}
+        self._of_ad: dict[int, list[int]] = {}
+
+    def find(self, key: Hashable) -> int | None:
+        """Find a set's row; None when no ad was ever in it."""
+        return self.by_key.get(key)
+
+    def make(self, key: Hashable) -> int:
+        """Find a set's row, making an empty set when it is new."""
+        row = self.by_key.get(key)
+        if row is None:
+            row = self.by_key[key] = len(self.by_key) + SCRATCH
+            if row == len(self.rows):
+                self.rows = np.concatenate([self.rows, np.zeros_like(self.rows)])
+        return row
+
+    def place(self, ad: int, keys: Iterable[Hashable]) -> None:
+        """Put an ad into exactly these sets."""
+        for row in self._of_ad.pop(ad, ()):
+            self.rows[row, ad] = 0
+        mine = [self.make(key) for key in keys]
+        for row in mine:
+            self.rows[row, ad] = 1
+        self._of_ad[ad] = mine
+
+    def known(self, family: str, values: Iterable[Any]) -> tuple[int, ...]:
+        """Find the rows of those of a family's values that any ad ever named."""
+        found = (self.by_key.get((family, value)) for value in values)
+        return tuple(row for row in found if row is not None)
+
+
+class Dimension:
+    """One targeting dimension: which ads restrict it, and by what terms.
+
+    A term is a value or an inclusive pair of numbers; the ads that include or exclude it are two sets.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.pairs: set[tuple[float, float]] = set()
+
+    def keys(self, rule: Rule) -> list[Hashable]:
+        """List the sets that an ad with this rule belongs to."""
+        keys: list[Hashable] = []
+        if rule.include:
+            keys.append((self.name, "restricted"))
+        for side, terms in (("include", rule.include), ("exclude", rule.exclude)):
+            for term in terms:
+                value: Any = term
+                if isinstance(term, tuple | list):
+                    value = (float(term[0]), float(term[1]))
+                    self.pairs.add(value)
+                keys.append((self.name, side, value))
+        return keys
+
+    def clause(self, sets: Sets, reason: int, values: Iterable[Any]) -> Clause | None:
+        """Say what a request with these values means to the ads: None when no ad minds."""
+        restricted = sets.find((self.name, "restricted"))
+        terms: list[Any] = list(values)
+        numbers = [value for value in terms if isinstance(value, int | float)]
+        if numbers and self.pairs:
+            terms += sorted(
+                pair for pair in self.pairs if any(pair[0] <= number <= pair[1] for number in numbers)
+            )
+        included = [sets.find((self.name, "include", term)) for term in terms]
+        excluded = [sets.find((self.name, "exclude", term)) for term in terms]
+        any_of = tuple(row for row in included if row is not None)
+        none_of = tuple(row for row in excluded if row is not None)
+        if restricted is None and not none_of:
+            return None
+        if restricted is None:
+            return Clause(reason, -1, (), none_of)
+        return Clause(reason, restricted, any_of, none_of)

@@ -1,0 +1,199 @@
+"""The state: everything that the node knows, at one journal position.
+
+Its parts are written by `apply` alone. Two states that folded the same lines are equal part by part, and so
+are their running hashes: `parts` is what a snapshot holds, `restore` its inverse.
+"""
+
+from __future__ import annotations
+
+import math
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.catalogue import Placement, Thing
+from app.domain.lines import Clicked, FoldSettings
+from app.rules import features, standing
+from app.rules.ftrl import Rates
+from app.rules.standing import Moment
+from app.state.catalogue import Catalogue
+from app.state.model import Model
+from app.state.progress import Progress
+from app.state.recent import Recent
+
+RECENT_IMPRESSIONS = 1 << 20
+DEFAULT_COLUMNS = 16_384
+
+
+class Held(msgspec.Struct, array_like=True):
+    """A click that came before its impression, and until when it may wait."""
+
+    position: int
+    line: Clicked
+    until_ms: int
+
+
+class State:
+    """Model, catalogue, money and memory at `position`; `clock_ms` is the last tick's time."""
+
+    def __init__(self, columns: int = DEFAULT_COLUMNS, recent: int = RECENT_IMPRESSIONS) -> None:
+        self.settings = FoldSettings()
+        self.position = 0
+        self.clock_ms = 0
+        self.hash = bytes(16)
+        self.model = Model(columns)
+        self.catalogue = Catalogue(columns, self.settings.time_zone)
+        self.recent = Recent(recent)
+        self.progress = Progress()
+        self.held: dict[bytes, Held] = {}  # by the impression's event id
+        self.prior_logit = logit(self.settings.prior_ctr)
+        self.placement_prior: dict[str, float] = {}  # logits, of the placements that have their own
+        self.moments: list[Moment] = [Moment(0, 0, 0)]
+        self.group_standing: NDArray[np.uint8] = np.zeros(0, dtype=np.uint8)
+
+    # What choose and apply both read.
+
+    def prior_of(self, placement_id: str) -> float:
+        """The prior logit of a placement: its own, or the node's."""
+        return self.placement_prior.get(placement_id, self.prior_logit)
+
+    def row_of(self, placement_id: str) -> int:
+        """The matrix row of a placement: its own, or a hashed one where it is not registered."""
+        row = self.catalogue.rows.by_key.get(placement_id)
+        return row if row is not None else features.hashed_row("unregistered", placement_id)
+
+    def silent(self) -> bool:
+        """Say whether the click stream seems broken, so that nothing is learned from impressions."""
+        return self.progress.unanswered >= self.settings.silence_clicks
+
+    # What apply writes (the parts that more than one kind of line touches).
+
+    def configure(self, settings: FoldSettings) -> None:
+        """Take new settings. A changed prior is made up for, so that predictions stay."""
+        old_prior, self.prior_logit = self.prior_logit, logit(settings.prior_ctr)
+        self.settings = settings
+        self.catalogue.zones[0] = settings.time_zone
+        self.model.configure(
+            Rates(
+                settings.alpha, settings.cross_alpha, settings.beta, settings.l1, settings.cross_l1,
+                settings.l2,
+            )
+        )  # fmt: skip
+        if self.prior_logit != old_prior and self.model.touched.any():
+            block = features.BLOCKS["unregistered"]
+            rows = [*range(block.start, block.end)]
+            rows += [
+                row for key, row in self.catalogue.rows.by_key.items() if key not in self.placement_prior
+            ]
+            for row in rows:
+                self.model.shift_main(row, old_prior - self.prior_logit)
+
+    def take_placement(self, placement: Placement) -> None:
+        """Take over a placement's prior, made up for in its row's main cell."""
+        before = self.prior_of(placement.id)
+        if placement.prior_ctr is None:
+            self.placement_prior.pop(placement.id, None)
+        else:
+            self.placement_prior[placement.id] = logit(placement.prior_ctr)
+        row = self.catalogue.rows.by_key.get(placement.id)
+        if row is not None and self.model.touched[row]:
+            self.model.shift_main(row, before - self.prior_of(placement.id))
+
+    def tell_time(self, at_ms: int) -> None:
+        """Move the clock on; it never goes back."""
+        self.clock_ms = max(self.clock_ms, at_ms)
+        self.restand()
+
+    def restand(self) -> None:
+        """Work out anew where every ad group stands, at the clock. Cost: ~0.2 ms for 10,000 groups."""
+        self.moments = [standing.moment_at(zone, self.clock_ms) for zone in self.catalogue.zones]
+        self.group_standing = self.standing_at(self.clock_ms, self.moments)
+        self.catalogue.ads.stand(self.group_standing)
+
+    def standing_at(self, at_ms: int, moments: list[Moment]) -> NDArray[np.uint8]:
+        """Say where every ad group stands at a time, with the money spent so far."""
+        catalogue = self.catalogue
+        n = catalogue.group_accounts.count
+        groups = standing.Groups(
+            *(getattr(catalogue.groups, field)[:n] for field in standing.Groups.__slots__)
+        )
+        days = np.array([moment.day for moment in moments], dtype=np.int64)
+        campaign = catalogue.group_campaign[:n]
+        campaign_day = np.zeros(catalogue.campaign_accounts.count, dtype=np.int64)
+        campaign_day[campaign] = days[groups.zone]
+        stopped = catalogue.group_accounts.stopped(days[groups.zone])
+        stopped |= catalogue.campaign_accounts.stopped(campaign_day)[campaign]
+        return standing.stand(groups, stopped, at_ms, moments)
+
+    def mix(self, *effects: bytes) -> None:
+        """Fold what a line did into the running hash."""
+        digest = blake2b(self.hash, digest_size=16)
+        for effect in effects:
+            digest.update(effect)
+        self.hash = digest.digest()
+
+    # Snapshots.
+
+    def parts(self) -> dict[str, NDArray[Any] | bytes]:
+        """Copy everything known, as raw arrays and one packed part."""
+        rest = {
+            "settings": self.settings,
+            "clock_ms": self.clock_ms,
+            "hash": self.hash,
+            "progress": self.progress,
+            "held": list(self.held.items()),
+            "recent": (self.recent.next, self.recent.closed),
+            "catalogue": self.catalogue.parts(),
+        }
+        model = self.model.parts(self.catalogue.columns.used)
+        return {
+            **{f"model_{name}": part for name, part in model.items()},
+            "recent": self.recent.parts(),
+            "campaign_accounts": self.catalogue.campaign_accounts.parts(),
+            "group_accounts": self.catalogue.group_accounts.parts(),
+            "rest": msgspec.msgpack.encode(rest),
+        }
+
+    def restore(self, position: int, parts: dict[str, Any]) -> None:
+        """Take back what `parts` copied, into a new state of the same size."""
+        rest = msgspec.msgpack.decode(bytes(parts["rest"]))
+        catalogue = rest["catalogue"]
+        self.position = position
+        self.clock_ms = rest["clock_ms"]
+        self.hash = rest["hash"]
+        self.progress = msgspec.convert(rest["progress"], Progress)
+        held = msgspec.convert(rest["held"], list[tuple[bytes, Held]])
+        self.held = dict(held)
+        self.catalogue.restore(catalogue, msgspec.convert(catalogue["things"], list[Thing]))
+        self.catalogue.campaign_accounts.restore(parts["campaign_accounts"])
+        self.catalogue.group_accounts.restore(parts["group_accounts"])
+        self.recent.restore(parts["recent"], *rest["recent"])
+        for thing in self.catalogue.things["placement"].values():
+            assert isinstance(thing, Placement)
+            if thing.prior_ctr is not None:
+                self.placement_prior[thing.id] = logit(thing.prior_ctr)
+        self.configure(msgspec.convert(rest["settings"], FoldSettings))
+        self.model.restore(
+            {name.removeprefix("model_"): part for name, part in parts.items() if name.startswith("model_")}
+        )
+        self.restand()
+
+    def check(self) -> None:
+        """Hold all invariants; for tests, simulation and snapshots."""
+        self.model.check()
+        self.catalogue.campaign_accounts.check()
+        self.catalogue.group_accounts.check()
+        assert self.recent.first <= self.recent.next
+        assert self.progress.clicks <= self.progress.impressions or self.progress.impressions == 0
+
+
+def logit(p: float) -> float:
+    """The logit of a probability.
+
+    >>> round(logit(0.01), 4)
+    -4.5951
+    """
+    return math.log(p / (1.0 - p))

@@ -1,0 +1,322 @@
+"""A bid request in our own words: an AdRequest, and what writing the answer needs beside it.
+
+Knows OpenRTB's fields and the domain's; it must not know what stands in the catalogue. Floors become
+micros of the account currency here, and money leaves it again in `write`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from decimal import ROUND_CEILING, Decimal
+from functools import lru_cache
+from hashlib import blake2b
+from time import gmtime
+
+from msgspec import Struct
+
+from app.domain.catalogue import Blocked
+from app.domain.money import MAX_MICROS, MICROS
+from app.domain.requests import MAX_PLACEMENTS, AdRequest, Ask, Creativity, Person, Surroundings
+from app.web.openrtb import wire
+from app.web.openrtb.native import NativeForm, native_form
+from app.web.openrtb.places import device_of, region_of, system_of
+from app.web.openrtb.privacy import personal
+from app.web.openrtb.wire import BidRequest, Channel, Device, Imp, User
+
+# Own no-bid reasons stand at 500 and above.
+NBR_INVALID = 2
+NBR_NO_AD = 500
+NBR_NO_CURRENCY = 501
+NBR_NOTHING_OFFERED = 502
+
+UNNAMED_PLACEMENT = "imp"
+_NAME_BYTES = 64  # the longest id of a catalogue; a longer name can only be an unregistered one
+_MAX_WORDS = 64
+_MAX_SIDE = 65_535
+_MAX_SECONDS = 86_400
+
+UaParse = Callable[[str], tuple[str | None, str | None]]
+
+
+class Reading(Struct, frozen=True, kw_only=True):
+    """A bid request as read.
+
+    Units   `rate_micros` of the account currency per unit of `currency`, the answer's; 0 when none is
+            known. `expiries_s` and `native` are by imp id. `no_bid` is the reason when there is nothing
+            to decide. `ip` and `user_agent` are the device's, as claimed.
+    """
+
+    request: AdRequest
+    currency: str | None
+    rate_micros: int
+    no_bid: int | None
+    test: bool
+    tmax_ms: int | None
+    native: dict[str, NativeForm]
+    expiries_s: dict[str, int]
+    ip: str | None
+    user_agent: str | None
+
+
+def to_ad_request(
+    bid_request: BidRequest,
+    *,
+    rates: Mapping[str, int],
+    currency: str,
+    now_ms: int,
+    ua_parse: UaParse | None = None,
+) -> Reading:
+    """Read a bid request as an ad request, enriched but for what only the catalogue knows.
+
+    Each imp with something that we can serve becomes an ask, named by the imp's id; its placement is the
+    `tagid` (whether it is registered is the caller's to resolve), else an unregistered one.
+
+    Units   rates in micros of the account currency per unit; `currency` is the account's own, at 1.
+    Cost    about 12 us for one imp with a user.
+    """
+    known, rate_micros = _answer_currency(bid_request.cur, rates, currency)
+    native: dict[str, NativeForm] = {}
+    expiries_s: dict[str, int] = {}
+    asks: list[Ask] = []
+    channel = bid_request.site or bid_request.app or bid_request.dooh
+    publisher_id = _publisher_of(channel) if channel is not None else ""
+    for imp in bid_request.imp[:MAX_PLACEMENTS]:
+        floor_micros = _floor_micros(imp, rates, currency)
+        demands = _demands(imp, native) if floor_micros is not None else {}
+        if demands and floor_micros is not None:
+            asks.append(_ask(imp, demands, floor_micros, publisher_id))
+            if imp.exp > 0:
+                expiries_s[imp.id] = imp.exp
+    device = bid_request.device
+    no_bid = NBR_NO_CURRENCY if known is None else None if asks else NBR_NOTHING_OFFERED
+    return Reading(
+        request=AdRequest(
+            request_id=bid_request.id,
+            asks=tuple(asks),
+            person=_person(bid_request, now_ms) if personal(bid_request) else None,
+            surroundings=_surroundings(bid_request, channel, ua_parse),
+            blocked=_blocked(bid_request),
+            seats=tuple(bid_request.wseat),
+            blocked_seats=tuple(bid_request.bseat),
+        ),
+        currency=known,
+        rate_micros=rate_micros,
+        no_bid=no_bid,
+        test=bid_request.test == 1,
+        tmax_ms=bid_request.tmax,
+        native=native,
+        expiries_s=expiries_s,
+        ip=(device.ip or device.ipv6 or None) if device is not None else None,
+        user_agent=(device.ua or None) if device is not None else None,
+    )
+
+
+def _rate(name: str, rates: Mapping[str, int], own: str) -> int:
+    return MICROS if name == own else rates.get(name, 0)
+
+
+def _answer_currency(wanted: list[str], rates: Mapping[str, int], own: str) -> tuple[str | None, int]:
+    """Pick the first currency that we know; without a wish it is US dollars."""
+    for name in wanted or ("USD",):
+        rate = _rate(name.upper(), rates, own)
+        if rate:
+            return name.upper(), rate
+    return None, 0
+
+
+def _floor_micros(imp: Imp, rates: Mapping[str, int], own: str) -> int | None:
+    """Turn an imp's floor into account micros, rounded up; None when its currency is unknown."""
+    floor = imp.bidfloor
+    if floor <= 0 or math.isnan(floor):
+        return 0
+    rate = _rate(imp.bidfloorcur.upper() or "USD", rates, own)
+    if not rate:
+        return None
+    if floor >= MAX_MICROS / rate:
+        return MAX_MICROS
+    # repr is the decimal that was sent; the product of floats would come out a micro off.
+    return int((Decimal(repr(floor)) * rate).to_integral_value(ROUND_CEILING))
+
+
+def _ask(imp: Imp, demands: dict[str, Creativity], floor_micros: int, publisher_id: str) -> Ask:
+    return Ask(
+        name=imp.id,
+        placement_id=_short(imp.tagid) if imp.tagid else UNNAMED_PLACEMENT,
+        unregistered=not imp.tagid,
+        publisher_id=publisher_id,
+        formats=tuple(demands),
+        floor_micros=floor_micros,
+        secure=imp.secure == 1,
+        deal_only=imp.pmp is not None and imp.pmp.private_auction == 1,
+        demands=demands,
+    )
+
+
+def _demands(imp: Imp, native: dict[str, NativeForm]) -> dict[str, Creativity]:
+    """List what each offered format demands; a format that nothing of ours can fill is not offered."""
+    demands: dict[str, Creativity] = {}
+    banner = imp.banner
+    if banner is not None:
+        sizes = _sizes(banner)
+        if sizes:
+            demands["banner"] = Creativity(
+                sizes=sizes,
+                mimes=tuple(banner.mimes),
+                api=tuple(banner.api),
+                blocked_attributes=tuple(banner.battr),
+            )
+    if imp.video is not None:
+        demands["video"] = _stream(imp.video)
+    if imp.audio is not None:
+        demands["audio"] = _stream(imp.audio)
+    if imp.native is not None:
+        form = native_form(imp.native.request)
+        if form is not None:
+            native[imp.id] = form
+            demands["native"] = Creativity(
+                native_assets=form.required,
+                api=tuple(imp.native.api),
+                blocked_attributes=tuple(imp.native.battr),
+            )
+    return demands
+
+
+def _sizes(banner: wire.Banner) -> tuple[tuple[int, int], ...]:
+    sizes = [(size.w, size.h) for size in banner.format] if banner.format else [(banner.w, banner.h)]
+    return tuple([size for size in sizes if 0 < size[0] <= _MAX_SIDE and 0 < size[1] <= _MAX_SIDE])
+
+
+def _stream(video: wire.Video) -> Creativity:
+    """Read what a video or audio demands. Its size is the player's, which a VAST creative adapts to."""
+    exact = video.rqddurs
+    return Creativity(
+        mimes=tuple(video.mimes or ()),
+        protocols=tuple(video.protocols or ([video.protocol] if video.protocol else ())),
+        api=tuple(video.api),
+        blocked_attributes=tuple(video.battr),
+        duration_min_s=_duration(min(exact) if exact else video.minduration),
+        duration_max_s=_duration(max(exact) if exact else video.maxduration),
+    )
+
+
+def _duration(seconds: int) -> int | None:
+    return min(seconds, _MAX_SECONDS) if seconds > 0 else None
+
+
+def _publisher_of(channel: Channel) -> str:
+    """Name the publisher; one that the exchange does not name, by its domain, bundle or channel id."""
+    publisher = channel.publisher
+    named = (publisher.id or publisher.domain) if publisher is not None else ""
+    return _short(named or channel.domain or channel.bundle or channel.id)
+
+
+def _short(name: str) -> str:
+    """Keep a name that tokens and lines carry within an id's length; a long one keeps its beginning."""
+    if len(name) <= _NAME_BYTES and (name.isascii() or len(name.encode()) <= _NAME_BYTES):
+        return name
+    digest = blake2b(name.encode(), digest_size=8).hexdigest()
+    return name.encode()[: _NAME_BYTES - 17].decode(errors="ignore") + "~" + digest
+
+
+def _surroundings(request: BidRequest, channel: Channel | None, ua_parse: UaParse | None) -> Surroundings:
+    kind, system = _device(request.device, ua_parse) if request.device is not None else (None, None)
+    if request.dooh is not None:
+        kind = "dooh"
+    wanted = request.wlang or request.wlangb
+    language = tuple([tag.replace("_", "-").split("-")[0].lower() for tag in wanted]) if wanted else ()
+    if channel is None:
+        return Surroundings(device=kind, os=system, language=language)
+    categories = channel.cat + channel.sectioncat + channel.pagecat
+    return Surroundings(
+        url=channel.page or None,
+        site_category=tuple(dict.fromkeys(categories[:_MAX_WORDS])),
+        device=kind,
+        os=system,
+        bundle=(channel.bundle or None) if request.app is not None else None,
+        language=language,
+    )
+
+
+def _device(device: Device, ua_parse: UaParse | None) -> tuple[str | None, str | None]:
+    """Name device and os: as told; else by the client hints; else by the user agent, when we may ask it."""
+    kind, system = device_of(device.devicetype), system_of(device.os) if device.os else None
+    hints = device.sua
+    if hints is not None:
+        if system is None and hints.platform is not None:
+            system = system_of(hints.platform.brand)
+        if kind is None and hints.mobile is not None:
+            kind = "mobile" if hints.mobile else "desktop"
+    if ua_parse is not None and device.ua and (kind is None or system is None):
+        parsed_kind, parsed_system = ua_parse(device.ua)
+        kind, system = kind or parsed_kind, system or parsed_system
+    return kind, system
+
+
+def _person(request: BidRequest, now_ms: int) -> Person:
+    user, device = request.user, request.device
+    geo = (device.geo if device is not None else None) or (user.geo if user is not None else None)
+    region = region_of(geo.country, geo.region) if geo is not None else None
+    if user is None:
+        return Person(id=(device.ifa or None) if device is not None else None, region=region)
+    gender = user.gender.upper()
+    return Person(
+        id=user.buyeruid or user.id or (device.ifa if device is not None else "") or _first_eid(user),
+        gender=gender if gender in ("F", "M", "O") else None,
+        age=_age(user.yob, now_ms) if user.yob else None,
+        region=region,
+        interests=_interests(user) if user.keywords or user.kwarray else (),
+        segments=_segments(user) if user.data else (),
+    )
+
+
+def _first_eid(user: User) -> str | None:
+    eids = user.eids or (user.ext.eids if user.ext is not None else [])
+    return next((uid.id for eid in eids for uid in eid.uids if uid.id), None)
+
+
+def _age(born: int, now_ms: int) -> int | None:
+    age = gmtime(now_ms // 1000).tm_year - born
+    return age if 0 < age < 120 else None
+
+
+def _interests(user: User) -> tuple[str, ...]:
+    words = user.keywords.split(",") + user.kwarray
+    return tuple(dict.fromkeys([word for text in words if (word := text.strip().lower())]))[:_MAX_WORDS]
+
+
+def _segments(user: User) -> tuple[str, ...]:
+    names = [segment.id or segment.name for provider in user.data for segment in provider.segment]
+    return tuple(dict.fromkeys([name for name in names if name]))[:_MAX_WORDS]
+
+
+def _blocked(request: BidRequest) -> Blocked:
+    """Gather what is blocked; app bundles (bapp) stand among the advertisers, whose ids they may be."""
+    if not request.bcat and not request.badv and not request.bapp:
+        return Blocked()
+    return Blocked(
+        categories=tuple(request.bcat),
+        advertisers=(*map(bare_domain, request.badv), *request.bapp),
+    )
+
+
+_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://")
+_PATH = re.compile(r"[/?#]")
+_URL_LETTERS = 512  # of a URL that stands for a domain; what is kept of it must stay small
+
+
+def bare_domain(text: str) -> str:
+    """Cut a URL or a host down to its domain.
+
+    >>> bare_domain("https://www.Example.com:8080/a?b"), bare_domain("example.com")
+    ('example.com', 'example.com')
+    """
+    return _bare_domain(text[:_URL_LETTERS])
+
+
+@lru_cache(maxsize=65_536)
+def _bare_domain(text: str) -> str:
+    host = _PATH.split(_SCHEME.sub("", text.strip().lower()), maxsplit=1)[0]
+    host = host.rsplit("@", 1)[-1].split(":", 1)[0].rstrip(".")
+    return host.removeprefix("www.")

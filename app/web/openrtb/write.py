@@ -1,0 +1,177 @@
+"""A choice as a bid response. Knows OpenRTB's fields; prices, ads and links come in ready.
+
+Adjudge clears its own auction: a bid's price is the cleared eCPM in the answer's currency. It is worked
+out from integer micros and rounded up to six decimals, so that it never falls below a floor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Struct
+
+from app.domain.catalogue import Advertiser, Creative
+from app.domain.decisions import Choice, Placed, Win
+from app.domain.ids import to_text
+from app.domain.money import MICROS
+from app.web.links import AdLinks
+from app.web.markup import render
+from app.web.openrtb.macros import burl, lurl, nurl
+from app.web.openrtb.native import native_adm
+from app.web.openrtb.read import NBR_NO_AD, Reading
+
+OWN_SEAT = "adjudge"
+# How long a won bid may take to be shown, where the imp does not say; well within a token's life.
+EXPIRES_S = 3_600
+
+_MTYPES = {"banner": 1, "video": 2, "audio": 3, "native": 4}
+# Why a placement got no ad, as a no-bid reason; all else is "no ad that fits".
+_NBR_OF = {"unknown_placement": 7}
+
+
+class Bid(Struct, kw_only=True, omit_defaults=True):
+    """One bid. The price is per 1,000 impressions."""
+
+    id: str
+    impid: str
+    price: float
+    adid: str
+    nurl: str
+    burl: str
+    lurl: str
+    adm: str
+    adomain: tuple[str, ...] = ()
+    cid: str
+    crid: str
+    cat: tuple[str, ...] = ()
+    attr: tuple[int, ...] = ()
+    apis: tuple[int, ...] = ()
+    protocol: int = 0
+    language: str | None = None
+    w: int = 0
+    h: int = 0
+    dur: int = 0
+    mtype: int
+    exp: int
+
+
+class SeatBid(Struct):
+    """The bids of one buyer."""
+
+    bid: list[Bid]
+    seat: str
+
+
+class BidResponse(Struct, kw_only=True, omit_defaults=True):
+    """The answer; without bids it may say why (`nbr`)."""
+
+    id: str
+    seatbid: list[SeatBid] = []
+    bidid: str | None = None
+    cur: str | None = None
+    nbr: int | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def bid_response(
+    reading: Reading,
+    choice: Choice,
+    *,
+    creative_of: Callable[[str], Creative],
+    advertiser_of: Callable[[str], Advertiser],
+    links_of: Callable[[Placed, Win], AdLinks],
+) -> bytes | None:
+    """Write the answer to a bid request, or None when there is no bid in it (204).
+
+    Cost    about 15 us for one banner, beside sealing and the four tokens that its URLs need.
+    """
+    seats: dict[str, list[Bid]] = {}
+    bid_id = None
+    for placed in choice.placed:
+        for win in placed.wins:
+            creative = creative_of(win.creative_id)
+            advertiser = advertiser_of(win.advertiser_id)
+            bid = _bid(reading, placed, win, creative, advertiser, links_of(placed, win))
+            if bid is not None:
+                bid_id = bid_id or to_text(placed.decision_id)
+                seats.setdefault(advertiser.seat or OWN_SEAT, []).append(bid)
+    if not seats:
+        return None
+    seatbid = [SeatBid(bids, seat) for seat, bids in seats.items()]
+    return _encode(
+        BidResponse(id=reading.request.request_id, seatbid=seatbid, bidid=bid_id, cur=reading.currency)
+    )
+
+
+def no_bid_response(reading: Reading, nbr: int) -> bytes:
+    """Write an answer without bids that says why, for `test` requests."""
+    return _encode(BidResponse(id=reading.request.request_id, cur=reading.currency, nbr=nbr))
+
+
+def no_bid_reason(reading: Reading, choice: Choice | None) -> int:
+    """Name why there is no bid, in OpenRTB's list or our own above 500."""
+    if reading.no_bid is not None or choice is None:
+        return reading.no_bid if reading.no_bid is not None else NBR_NO_AD
+    reasons = {_NBR_OF.get(placed.code, NBR_NO_AD) for placed in choice.placed}
+    return reasons.pop() if len(reasons) == 1 else NBR_NO_AD
+
+
+def price_of(cleared_ecpm_micros: int, rate_micros: int) -> float:
+    """Turn account micros into the answer's currency, rounded up to six decimals.
+
+    Units   rate in account micros per unit of the answer's currency.
+
+    >>> price_of(40_500_000, 1_350_000_000), price_of(34_000_000_000, 1_350_000_000)
+    (0.03, 25.185186)
+    """
+    return -(-cleared_ecpm_micros * MICROS // rate_micros) / MICROS
+
+
+def _bid(
+    reading: Reading, placed: Placed, win: Win, creative: Creative, advertiser: Advertiser, links: AdLinks
+) -> Bid | None:
+    adm = _adm(reading, placed.name, creative, links)
+    if not adm:
+        return None
+    return Bid(
+        id=f"{to_text(placed.decision_id)}-{win.ad_index}",
+        impid=placed.name,
+        price=price_of(win.cleared_ecpm_micros, reading.rate_micros),
+        adid=creative.id,
+        nurl=nurl(links),
+        burl=burl(links),
+        lurl=lurl(links),
+        adm=adm,
+        adomain=(advertiser.domain,) if advertiser.domain else (),
+        cid=win.campaign_id,
+        crid=creative.id,
+        cat=creative.categories or ((advertiser.category,) if advertiser.category else ()),
+        attr=creative.attributes,
+        apis=creative.api,
+        protocol=_protocol(reading, placed.name, creative),
+        language=creative.language,
+        w=creative.width or 0,
+        h=creative.height or 0,
+        dur=creative.duration_s or 0,
+        mtype=_MTYPES[creative.format],
+        exp=min(reading.expiries_s.get(placed.name, EXPIRES_S), EXPIRES_S),
+    )
+
+
+def _adm(reading: Reading, imp_id: str, creative: Creative, links: AdLinks) -> str | None:
+    if creative.format != "native":
+        return render(creative, links, pixel=False)
+    form = reading.native.get(imp_id)
+    return native_adm(form, creative, links.click_url) if form is not None else None
+
+
+def _protocol(reading: Reading, imp_id: str, creative: Creative) -> int:
+    """Pick the first of the creative's protocols that the imp takes."""
+    if not creative.protocols:
+        return 0
+    demands = next((ask.demands for ask in reading.request.asks if ask.name == imp_id), {})
+    wanted = demands[creative.format].protocols if creative.format in demands else ()
+    return next((one for one in creative.protocols if not wanted or one in wanted), creative.protocols[0])
