@@ -8,8 +8,8 @@ it may refer to is the state's to say (`check`). Refusals, in the order in which
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Iterable, Sequence
-from typing import Literal, Protocol
+from collections.abc import AsyncIterable, Callable, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -17,6 +17,9 @@ from msgspec import UNSET, Struct, UnsetType
 from app.domain.catalogue import Kind, Thing, kind_of, parent_of
 from app.domain.lines import Catalogued, Line
 from app.domain.refusals import Refused
+
+if TYPE_CHECKING:  # the workers that read imports need the words of this file, not a node's kernels
+    from app.flows.node import Node
 
 # Lines of an import that are judged together against one state, at most: they hold the loop for about
 # a millisecond. The state must refuse `catalogue_full` while it still has room for as many.
@@ -27,36 +30,6 @@ Outcome = Literal["created", "updated", "unchanged"]
 ANY_REVISION: Literal["*"] = "*"
 # What the caller believes to be changing: revisions, any at all, or (None) nothing said.
 IfMatch = frozenset[int] | Literal["*"] | None
-
-
-class Catalogue(Protocol):
-    """What the flow asks of the state's catalogue."""
-
-    def get(self, kind: Kind, identity: str, /) -> Thing | None: ...
-    def revision(self, kind: Kind, identity: str, /) -> int: ...
-    def ids(self, kind: Kind, /) -> Iterable[str]: ...
-    def live_children(self, kind: Kind, identity: str, /) -> int: ...
-    def check(self, thing: Thing, /) -> None: ...
-
-
-class State(Protocol):
-    """The part of the state that the catalogue's flow reads."""
-
-    @property
-    def catalogue(self) -> Catalogue: ...
-
-
-class Node(Protocol):
-    """What the flow needs of a node; to be replaced by `app.flows.node.Node`, which has it all."""
-
-    @property
-    def state(self) -> State: ...
-    @property
-    def catalogue_lock(self) -> asyncio.Lock: ...
-    async def submit(self, line: Line, /) -> object: ...
-    async def submit_many(self, lines: Sequence[Line], /) -> object: ...
-    def now_ms(self) -> int: ...
-    def fresh_id(self) -> str: ...
 
 
 class Stored(Struct, frozen=True):

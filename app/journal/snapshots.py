@@ -81,13 +81,14 @@ def write(folder: Path, position: int, parts: Mapping[str, Part], facts: dict[st
 
     Shape   arrays of any shape, C order on disk. `facts` is what JSON can carry; `at_ms` in it is the
             snapshot's time, by which `prune` keeps one an hour.
-    Errors  OSError when the disk refuses; then nothing but a temporary directory is left, which the next
-            write removes.
+    Errors  ValueError on a part that is not of plain numbers. OSError when the disk refuses; then nothing
+            but a temporary directory is left, which the next write removes. One process may write at a time.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for leftover in (*folder.glob("making-*"), *folder.glob("replaced-*")):
+        shutil.rmtree(leftover)
     final = folder / f"snapshot-{position:016d}"
     making = folder / f"making-{position:016d}"
-    shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
     described = tuple(_write_part(making, name, part) for name, part in parts.items())
     content = msgspec.json.encode(_Manifest(SCHEMA, position, facts, described))
@@ -95,7 +96,6 @@ def write(folder: Path, position: int, parts: Mapping[str, Part], facts: dict[st
     _sync_folder(making)
     replaced = folder / f"replaced-{position:016d}"
     if final.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
         final.rename(replaced)
     making.rename(final)
     _sync_folder(folder)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import starmap
 from pathlib import Path
+from time import monotonic
 from typing import cast
 
 import apsw
@@ -49,6 +50,7 @@ ID_LIFE_DAYS = 30 + 1 + 1
 WAL_BOUND_PAGES = 4_096  # 16 MiB: checkpointed even under load, so that the WAL and the stall stay small
 WAL_REST_PAGES = 256  # 1 MiB: worth a checkpoint when nothing waits
 _FORGET_ROWS = 2_000  # ids dropped at a time: a whole day's table at once would hold up the writer
+_FORGET_S = 0.25  # and this often under load: the busiest day is gone within a day
 
 _KINDS: dict[type, str] = {
     kind: str(kind.__struct_config__.tag)
@@ -110,6 +112,7 @@ class SqliteJournal(GroupWriter):
         self._reader = SqliteReader(Path(path), vfs)
         self._wal_pages = 0
         self._forget_before = 0
+        self._forgot_at = monotonic()
         try:
             self._prepare_file()
         except BaseException:
@@ -141,7 +144,7 @@ class SqliteJournal(GroupWriter):
     def forget(self, before_day: int) -> None:
         """Drop the ids whose every token had died before a UTC day (days since 1970): pass today.
 
-        Done by the writer, a little at a time, when no lines wait.
+        Done by the writer, a little at a time.
         """
         self._forget_before = max(self._forget_before, before_day - ID_LIFE_DAYS)
 
@@ -214,11 +217,13 @@ class SqliteJournal(GroupWriter):
     def _rest(self) -> None:
         if self._wal_pages >= WAL_REST_PAGES:
             self._checkpoint()
-        doomed = min(self._days, default=self._forget_before)
-        if doomed < self._forget_before:
-            self._forget_some(doomed)
+        self._forget_some()
 
-    def _forget_some(self, day: int) -> None:
+    def _forget_some(self) -> None:
+        self._forgot_at = monotonic()
+        day = min(self._days, default=self._forget_before)
+        if day >= self._forget_before:
+            return
         table = ids_table(day)
         query = f"SELECT id FROM {table} ORDER BY id LIMIT 1 OFFSET {_FORGET_ROWS}"
         row = self._connection.execute(query).fetchone()
@@ -236,6 +241,8 @@ class SqliteJournal(GroupWriter):
         super()._commit()
         if self._wal_pages >= WAL_BOUND_PAGES:  # after the commit was told of: its tickets need not wait
             self._guarded(self._checkpoint)
+        if monotonic() - self._forgot_at > _FORGET_S:
+            self._guarded(self._forget_some)
 
     def _checkpoint(self) -> None:
         self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)

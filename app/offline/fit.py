@@ -50,7 +50,7 @@ class FitResult:
     w: NDArray[np.float64] = field(repr=False)
 
     def write(self, out: Path) -> None:
-        """A line `index<TAB>z<TAB>n<TAB>w` for every index seen, in digits that read back as the same number."""
+        """A line `index<TAB>z<TAB>n<TAB>w` for every index seen, in digits that read back the same."""
         columns = zip(self.indexes, self.z.tolist(), self.n.tolist(), self.w.tolist(), strict=True)
         with out.open("w", encoding="utf-8") as file:
             file.writelines(f"{index}\t{z!r}\t{n!r}\t{w!r}\n" for index, z, n, w in columns)

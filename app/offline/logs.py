@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from app.domain.refusals import Refused
-from app.offline.schema import Field, Join, Schema
+from app.offline.schema import Join, Schema
 
 _FORMATS = {
     ".csv": "csv",
@@ -100,7 +100,6 @@ def _read_format(path: Path, columns: list[str] | None, rows: int | None) -> pl.
         n_rows=rows,
         separator="\t" if kind == "tsv" else ",",
         infer_schema=False,
-        missing_utf8_is_empty_string=False,
     )
 
 
@@ -253,6 +252,3 @@ def numbers_of(column: pl.Series, place: str) -> NDArray[np.float64]:
         message = f"{place}: {column[int(wrong[0])]!r} is not a number, and a bucket needs one"
         raise Refused("bad_value", message, place)
     return numbers.fill_null(float("nan")).to_numpy()
-
-
-__all__ = ["Field", "Log", "numbers_of", "read_log"]

@@ -114,8 +114,10 @@ def replay_log(
     hyper, p = (rates or Rates()).array(), np.empty(rows.shape[0])
     for first in range(0, p.size, CHUNK_ROWS):
         part = slice(first, first + CHUNK_ROWS)
-        lit = (rows[part], columns[part], stride, ftrl.NO_MAIN_ONLY)
-        ftrl.learn_log(*sums, *lit, log.impressions[part], log.clicks[part], logit, hyper, p[part])
+        shown, clicked = log.impressions[part], log.clicks[part]
+        ftrl.learn_log(
+            *sums, rows[part], columns[part], stride, ftrl.NO_MAIN_ONLY, shown, clicked, logit, hyper, p[part]
+        )
         if progress is not None:
             progress(min(first + CHUNK_ROWS, p.size), p.size)
     return p

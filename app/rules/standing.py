@@ -90,14 +90,10 @@ def stand(groups: Groups, stopped: NDArray[np.bool_], at_ms: int, moments: list[
     """
     hour = np.array([moment.hour for moment in moments], dtype=np.uint32)[groups.zone]
     weekday = np.array([moment.weekday for moment in moments], dtype=np.uint8)[groups.zone]
-    conditions = [
-        groups.given != 0,
-        groups.starts_at_ms > at_ms,
-        groups.ends_at_ms <= at_ms,
-        stopped,
-        (groups.hours >> hour) & 1 == 0,
-        (groups.weekdays >> weekday) & 1 == 0,
-    ]
-    codes: list[Any] = [groups.given, NOT_STARTED, ENDED, BUDGET, HOUR, WEEKDAY]
-    answer: NDArray[np.uint8] = np.select(conditions, codes, 0).astype(np.uint8)
-    return answer
+    answer = np.zeros(len(groups.given), dtype=np.uint8)
+    answer[(groups.weekdays >> weekday) & 1 == 0] = WEEKDAY  # last checked first: an earlier one overwrites
+    answer[(groups.hours >> hour) & 1 == 0] = HOUR
+    answer[stopped] = BUDGET
+    answer[groups.ends_at_ms <= at_ms] = ENDED
+    answer[groups.starts_at_ms > at_ms] = NOT_STARTED
+    return np.where(groups.given != 0, groups.given, answer)

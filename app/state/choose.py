@@ -158,7 +158,7 @@ class Chooser:
         )  # fmt: skip
         if slate.floor_micros > 0:
             ranking.drop_below_floor(
-                slate.sums, ads.columns[:, :n], slate.prior_logit, ads.bid[:n], ads.log_bid[:n],
+                slate.sums, ads.columns[:, :n], slate.prior_logit, ads.bid[:n],
                 ads.log_quality[:n], ads.slope[:n], float(slate.floor_micros), _BELOW_FLOOR, reason, bound,
             )  # fmt: skip
         return int(np.count_nonzero(reason == 0))
@@ -186,7 +186,7 @@ class Chooser:
         return ads.advertiser if self.state.settings.self_competition == "advertiser" else ads.group
 
     def _fill(self, slate: Slate, decision_id: bytes, taken: list[int]) -> list[Win]:
-        """Fill a placement's slots from the top: at each the best ad left, priced by the best of another party."""
+        """Fill the slots from the top: at each the best ad left, priced by the best of another party."""
         wins: list[Win] = []
         for ad_index in range(slate.ask.count):
             pick = self.pick(slate, decision_id)

@@ -13,7 +13,7 @@ _PATHS = {"impression": "/i/", "click": "/c/", "dismissal": "/x/", "win": "/w/",
 class AdLinks:
     """The URLs and tokens of one ad, made of its one seal.
 
-    Cost    about 1.5 us for each kind that is used, at its first use; nothing for the others.
+    Cost    about 2 us for each kind that is used, at its first use; nothing for the others.
     """
 
     __slots__ = ("_base", "_texts", "_tokens", "sealed")

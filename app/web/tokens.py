@@ -107,7 +107,7 @@ class Tokens:
     def seal(self, ad: ServedAd) -> bytes:
         """Seal what an ad's events will carry. Call once per ad; `token` makes the texts of it.
 
-        Cost    one AES-GCM of some 130 bytes, about 4 us.
+        Cost    one AES-GCM of some 130 bytes, about 2 us.
         """
         day = ad.issued_at_ms // DAY_MS
         header = _HEADER.pack(_VERSION, day)
@@ -118,7 +118,7 @@ class Tokens:
     def token(self, sealed: bytes, kind: str) -> str:
         """Write sealed bytes as the token of one kind: base64url without padding.
 
-        Cost    one short keyed hash, about 1.5 us.
+        Cost    one short keyed hash, about 2 us.
         """
         day = int.from_bytes(sealed[1:3], "big")
         tag = self._keys_of(self._masters[0], day).tag(sealed, kind)
@@ -127,7 +127,7 @@ class Tokens:
     def open(self, token: str, kind: str, now_ms: int) -> ServedAd:
         """Read a token of a kind.
 
-        Cost    about 8 us when the day's key is known; a forgery costs some hashes and a key derivation.
+        Cost    about 6 us when the day's key is known; a forgery costs some hashes and a key derivation.
         Errors  in this order: Refused("forged") when we never made it, or from over five minutes
                 ahead; Refused("wrong_kind") when we made it for another kind; TokenExpired.
         """

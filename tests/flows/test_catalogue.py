@@ -43,7 +43,7 @@ def refusal_of(call: Coroutine[Any, Any, object]) -> Refused:
 
 
 def test_create_then_put_then_patch_moves_the_revision() -> None:
-    node = FakeNode()
+    node: Any = FakeNode()
 
     async def story() -> None:
         first = await flow.create(node, ADVERTISER)
@@ -64,7 +64,7 @@ def test_create_then_put_then_patch_moves_the_revision() -> None:
     assert len(node.lines) == 3
 
 
-Call = Callable[[FakeNode], Coroutine[Any, Any, flow.Stored]]
+Call = Callable[[Any], Coroutine[Any, Any, flow.Stored]]
 NEW_NAME = Advertiser(id="adv-1", name="new")
 # fmt: off
 REFUSED: list[tuple[Call, str, str]] = [
@@ -91,20 +91,20 @@ REFUSED: list[tuple[Call, str, str]] = [
 @pytest.mark.parametrize(("call", "code", "why"), REFUSED)
 def test_what_is_refused_changes_nothing(call: Call, code: str, why: str) -> None:
     others = (Advertiser(id="o"), Campaign(id="c-0", advertiser_id="o", status="archived"))
-    node = FakeNode([*TREE, *others])
+    node: Any = FakeNode([*TREE, *others])
     before = node.snapshot()
     assert refusal_of(call(node)).code == code, why
     assert (node.lines, node.snapshot()) == ([], before)
 
 
 def test_the_same_thing_again_appends_no_line() -> None:
-    node = FakeNode(TREE)
+    node: Any = FakeNode(TREE)
     stored = asyncio.run(flow.put(node, CAMPAIGN, frozenset({1})))
     assert (stored.outcome, stored.revision, node.lines) == ("unchanged", 1, [])
 
 
 def test_archive_from_the_leaves_and_revive_from_the_root() -> None:
-    node = FakeNode(TREE)
+    node: Any = FakeNode(TREE)
 
     async def story() -> None:
         for thing in reversed(TREE):
@@ -120,7 +120,7 @@ def test_archive_from_the_leaves_and_revive_from_the_root() -> None:
 
 
 def test_of_two_changes_that_read_the_same_revision_one_wins() -> None:
-    node = FakeNode(TREE)
+    node: Any = FakeNode(TREE)
 
     async def race() -> list[object]:
         puts = [flow.put(node, Advertiser(id="adv-1", name=name), frozenset({1})) for name in "ab"]
@@ -135,7 +135,7 @@ def lines_of(things: Sequence[Thing]) -> list[flow.ParsedLine]:
     return [flow.ParsedLine(line=number, thing=thing) for number, thing in enumerate(things, start=1)]
 
 
-def imported(node: FakeNode, lines: Sequence[flow.ParsedLine], slice_size: int) -> list[flow.ImportedLine]:
+def imported(node: Any, lines: Sequence[flow.ParsedLine], slice_size: int) -> list[flow.ImportedLine]:
     async def slices() -> AsyncIterator[Sequence[flow.ParsedLine]]:
         for start in range(0, len(lines), slice_size):
             yield lines[start : start + slice_size]
@@ -144,7 +144,7 @@ def imported(node: FakeNode, lines: Sequence[flow.ParsedLine], slice_size: int) 
 
 
 def test_import_of_good_and_bad_lines() -> None:
-    node = FakeNode([ADVERTISER])
+    node: Any = FakeNode([ADVERTISER])
     lines = [
         flow.ParsedLine(line=1, thing=ADVERTISER),
         flow.ParsedLine(line=2, thing=Campaign(id="c-1", advertiser_id="no")),
@@ -169,7 +169,7 @@ def test_import_of_good_and_bad_lines() -> None:
 
 
 def test_an_import_sent_twice_changes_nothing_the_second_time() -> None:
-    node = FakeNode()
+    node: Any = FakeNode()
     assert {r.status for r in imported(node, lines_of(TREE), 200)} == {"created"}
     written = len(node.lines)
     assert {r.status for r in imported(node, lines_of(TREE), 200)} == {"unchanged"}
@@ -181,7 +181,7 @@ def test_a_tree_listed_depth_first_needs_a_commit_per_level_only() -> None:
     for number in range(40):
         things += [Advertiser(id=f"a{number}"), Campaign(id=f"c{number}", advertiser_id=f"a{number}")]
         things += [AdGroup(id=f"g{number}", campaign_id=f"c{number}", pricing=PRICING)]
-    node = FakeNode()
+    node: Any = FakeNode()
     imported(node, lines_of(things), 200)
     assert (len(node.lines), node.commits) == (120, 3)
 
@@ -208,7 +208,8 @@ def busy_things(draw: st.DrawFn) -> Thing:
 @settings(max_examples=300, deadline=None)
 @given(st.lists(busy_things(), max_size=25), st.integers(1, 25))
 def test_waves_come_to_the_same_as_going_line_by_line(things: list[Thing], slice_size: int) -> None:
-    by_waves, by_line = FakeNode(), FakeNode()
+    by_waves: Any = FakeNode()
+    by_line: Any = FakeNode()
     assert imported(by_waves, lines_of(things), slice_size) == imported(by_line, lines_of(things), 1)
     assert by_waves.snapshot() == by_line.snapshot()
     assert by_waves.state.catalogue.revisions == by_line.state.catalogue.revisions

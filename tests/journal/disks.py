@@ -97,6 +97,10 @@ class Disk(apsw.VFS):
         if not self._lies:
             file.sync()
 
+    def unsynced(self, name: str) -> int:
+        """Count the changes of a file that are not surely on the platter."""
+        return len(self._files[name].changes)
+
     def save_image(self, folder: Path) -> None:
         """Write down what the disk holds after the power cut."""
         assert self.image is not None

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from fastapi import Request, Response
@@ -23,11 +23,13 @@ from app.web.catalogue.importing import parse_lines, pieces, unpack
 from app.web.catalogue.models_in import MODELS
 from app.web.catalogue.render import to_document
 
+if TYPE_CHECKING:
+    from app.flows.node import Node
+
 MAX_IMPORT_BYTES = 64 << 20
 # At 5 to 20 us for rendering and encoding one, a slice stays around a millisecond.
 THINGS_PER_SLICE = 50
 RESULTS_PER_SLICE = 500
-T = TypeVar("T")
 _encoder = msgspec.json.Encoder()
 
 
@@ -51,12 +53,10 @@ def _too_large(limit_bytes: int) -> Refused:
     return Refused("too_large", f"the body may have {limit_bytes} bytes")
 
 
-async def take_import(
-    node: flow.Node, workers: Executor, zone: str, request: Request, quiet: bool
-) -> Response:
+async def take_import(node: Node, zone: str, request: Request, quiet: bool) -> Response:
     """Validate a body in the workers, bring it into force slice by slice, and tell what became of it."""
     body = await read_body(request, MAX_IMPORT_BYTES)
-    results = await flow.import_things(node, _parsed(body, zone, workers))
+    results = await flow.import_things(node, _parsed(body, zone, node.workers))
     counts = Counter(result.status for result in results)
     shown = [result for result in results if not quiet or result.status == "refused"]
     head = {status: counts[status] for status in ("created", "updated", "unchanged", "refused")}
@@ -96,7 +96,7 @@ async def _report(counts: dict[str, int], lines: Sequence[flow.ImportedLine]) ->
     yield b"]}"
 
 
-def write_export(node: flow.Node) -> Response:
+def write_export(node: Node) -> Response:
     """Stream the whole catalogue, parents first, archived things too.
 
     The ids are listed at once, so that a child that is added meanwhile never comes without its parent.

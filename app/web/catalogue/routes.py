@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from fastapi import APIRouter, Request, Response
@@ -23,6 +22,9 @@ from app.web.catalogue.bulk import in_slices, read_body, take_import, write_expo
 from app.web.catalogue.parsing import decode, parse, refused
 from app.web.catalogue.render import Document, to_document
 
+if TYPE_CHECKING:
+    from app.flows.node import Node
+
 MAX_DOCUMENT_BYTES = 1 << 20
 MERGE_PATCH = "application/merge-patch+json"
 PATHS: dict[Kind, str] = {
@@ -34,13 +36,6 @@ PATHS: dict[Kind, str] = {
     "placement": "/v1/placements",
 }
 Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-class Node(flow.Node, Protocol):
-    """What the doors need of a node: the flow's needs, and workers for what would hold the loop."""
-
-    @property
-    def workers(self) -> Executor: ...
 
 
 def catalogue_router(
@@ -183,11 +178,7 @@ def _add_kind(
     kind = doors.kind
     schema, answers = schemas.schema_of(kind), schemas.answers
     sent, matched = {"requestBody": schemas.body(schema, "application/json")}, [schemas.IF_MATCH]
-    # The properties may all be absent from a patch, and each may be null: any object is described.
-    patched = {
-        "requestBody": schemas.body({"type": "object", "description": f"Any fields of a {kind}"}, MERGE_PATCH,
-                                    "application/json")
-    }  # fmt: skip
+    patched = {"requestBody": schemas.body(schemas.patch_of(kind), MERGE_PATCH, "application/json")}
 
     def add(
         verb: str, path: str, endpoint: Endpoint, responses: dict[int | str, schemas.Schema], **extra: Any
@@ -228,7 +219,7 @@ def _add_bulk(
     async def import_lines(request: Request) -> Response:
         """Create or replace the thing of each line, in order, parents first; no If-Match."""
         quiet = _flag("quiet", request.query_params.get("quiet", "false"))
-        return await take_import(node, node.workers, zone, request, quiet)
+        return await take_import(node, zone, request, quiet)
 
     async def export_lines(request: Request) -> Response:
         """Everything, as lines that an import would take, parents first."""
@@ -244,7 +235,7 @@ def _add_bulk(
         dependencies=list(write),
         operation_id="import",
         openapi_extra={
-            "requestBody": schemas.body(ndjson, "application/x-ndjson"),
+            "requestBody": schemas.body(ndjson, "application/x-ndjson", required=False),
             "parameters": [schemas.QUIET],
         },
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -56,7 +57,7 @@ PAGE: list[Schema] = [
         "name": "cursor",
         "in": "query",
         "description": "`next` of the page before",
-        "schema": {"type": "string", "maxLength": 64},
+        "schema": {"type": "string"},
     },
     {
         "name": "limit",
@@ -105,8 +106,12 @@ IMPORTED: Schema = {
 }
 
 
+@cache
 def schema_of(kind: Kind) -> Schema:
-    """Write a kind's document as one schema without references, fit for any place in the document."""
+    """Write a kind's document as one schema without references, fit for any place in the document.
+
+    Made once and shared: not to be changed.
+    """
     schema = MODELS[kind].model_json_schema()
     definitions = schema.pop("$defs", {})
     inlined: Schema = _inlined(schema, definitions)
@@ -124,6 +129,18 @@ def _inlined(schema: Any, definitions: Schema) -> Any:
     return {name: _inlined(part, definitions) for name, part in schema.items()}
 
 
+def patch_of(kind: Kind) -> Schema:
+    """Describe a merge patch: any of a kind's fields, null to take one back to its default.
+
+    What stands inside an object field may be partial too, so that only its being an object is told.
+    """
+    fields = {
+        name: {"anyOf": [{"type": "object"} if field.get("type") == "object" else field, {"type": "null"}]}
+        for name, field in schema_of(kind)["properties"].items()
+    }
+    return {"type": "object", "properties": fields, "additionalProperties": False}
+
+
 def page_of(kind: Kind) -> Schema:
     """Describe one page of a list."""
     return {
@@ -133,9 +150,9 @@ def page_of(kind: Kind) -> Schema:
     }
 
 
-def body(schema: Schema, *media_types: str) -> Schema:
+def body(schema: Schema, *media_types: str, required: bool = True) -> Schema:
     """Describe a request body that may come under several media types."""
-    return {"required": True, "content": {name: {"schema": schema} for name in media_types}}
+    return {"required": required, "content": {name: {"schema": schema} for name in media_types}}
 
 
 def answers(schema: Schema | None, *statuses: int, etag: bool = False) -> dict[int | str, Schema]:

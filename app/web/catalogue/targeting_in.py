@@ -7,7 +7,7 @@ path reads `targeting.age[0]` or `targeting.age.include[0]`, as it was sent.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 
@@ -15,8 +15,6 @@ from app.domain.catalogue import Rule, Targeting, Term
 from app.web.catalogue.fields import Category, Id, Label, refuse
 
 TermT = TypeVar("TermT")
-# The alias below needs a variable of its own: pydantic takes RuleIn[TermT] for RuleIn, of anything.
-OfT = TypeVar("OfT")
 MAX_TERMS = 10_000
 # Own key-values: beyond this a float no longer tells whole numbers apart.
 _LARGEST_KEY_NUMBER = 2**53
@@ -42,10 +40,16 @@ _SPELLED = Discriminator(
     custom_error_type="not_a_list",
     custom_error_message="must be a list, or an object of include and exclude",
 )
-RuleOf = Annotated[
-    Annotated[list[OfT], Field(max_length=MAX_TERMS), Tag("~list")] | Annotated[RuleIn[OfT], Tag("~rule")],
-    _SPELLED,
-]
+if TYPE_CHECKING:
+    RuleOf = list[TermT] | RuleIn[TermT]
+else:
+
+    class RuleOf:
+        """A dimension in either spelling. No plain alias: typing would leave the model's variable open."""
+
+        def __class_getitem__(cls, term: Any) -> Any:
+            bare = Annotated[list[term], Field(max_length=MAX_TERMS), Tag("~list")]
+            return Annotated[bare | Annotated[RuleIn[term], Tag("~rule")], _SPELLED]
 
 
 def _whole(sent: object, low: int, high: int) -> int:

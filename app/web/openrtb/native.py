@@ -11,7 +11,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from app.domain.catalogue import Creative, Native
-from app.web.openrtb.wire import Asset, decode_native
+from app.web.openrtb.decode import decode_native
+from app.web.openrtb.wire import Asset
 
 # Asset types -> the creative's part. Image type 2 is the logo of old requests.
 _IMAGES = {1: "icon_url", 2: "icon_url", 3: "image_url", 0: "image_url"}

@@ -31,11 +31,14 @@ NBR_NO_AD = 500
 NBR_NO_CURRENCY = 501
 NBR_NOTHING_OFFERED = 502
 
+OWN_SEAT = "adjudge"
 UNNAMED_PLACEMENT = "imp"
 _NAME_BYTES = 64  # the longest id of a catalogue; a longer name can only be an unregistered one
 _MAX_WORDS = 64
 _MAX_SIDE = 65_535
 _MAX_SECONDS = 86_400
+# OpenRTB: an API framework that is not listed is assumed not to be there. 0 names none of them.
+_NO_API = (0,)
 
 UaParse = Callable[[str], tuple[str | None, str | None]]
 
@@ -67,14 +70,16 @@ def to_ad_request(
     currency: str,
     now_ms: int,
     ua_parse: UaParse | None = None,
+    registered: Callable[[str], bool] | None = None,
 ) -> Reading:
     """Read a bid request as an ad request, enriched but for what only the catalogue knows.
 
-    Each imp with something that we can serve becomes an ask, named by the imp's id; its placement is the
-    `tagid` (whether it is registered is the caller's to resolve), else an unregistered one.
+    Each imp with something that we can serve becomes an ask, named by the imp's id. Its placement is the
+    `tagid` where that is `registered` (without that function: wherever there is one), else an
+    unregistered one of that name. `ua_parse` names device and os of a user agent.
 
     Units   rates in micros of the account currency per unit; `currency` is the account's own, at 1.
-    Cost    about 12 us for one imp with a user.
+    Cost    about 6 us for one imp with a user.
     """
     known, rate_micros = _answer_currency(bid_request.cur, rates, currency)
     native: dict[str, NativeForm] = {}
@@ -84,9 +89,13 @@ def to_ad_request(
     publisher_id = _publisher_of(channel) if channel is not None else ""
     for imp in bid_request.imp[:MAX_PLACEMENTS]:
         floor_micros = _floor_micros(imp, rates, currency)
-        demands = _demands(imp, native) if floor_micros is not None else {}
-        if demands and floor_micros is not None:
-            asks.append(_ask(imp, demands, floor_micros, publisher_id))
+        if floor_micros is None:
+            continue
+        sizes = _sizes(imp.banner) if imp.banner is not None else ()
+        demands = _demands(imp, sizes, native)
+        if demands:
+            known_place = bool(imp.tagid) and (registered is None or registered(imp.tagid))
+            asks.append(_ask(imp, sizes, demands, floor_micros, publisher_id, known_place))
             if imp.exp > 0:
                 expiries_s[imp.id] = imp.exp
     device = bid_request.device
@@ -98,8 +107,8 @@ def to_ad_request(
             person=_person(bid_request, now_ms) if personal(bid_request) else None,
             surroundings=_surroundings(bid_request, channel, ua_parse),
             blocked=_blocked(bid_request),
-            seats=tuple(bid_request.wseat),
-            blocked_seats=tuple(bid_request.bseat),
+            seats=_seats(bid_request.wseat),
+            blocked_seats=_seats(bid_request.bseat),
         ),
         currency=known,
         rate_micros=rate_micros,
@@ -140,12 +149,20 @@ def _floor_micros(imp: Imp, rates: Mapping[str, int], own: str) -> int | None:
     return int((Decimal(repr(floor)) * rate).to_integral_value(ROUND_CEILING))
 
 
-def _ask(imp: Imp, demands: dict[str, Creativity], floor_micros: int, publisher_id: str) -> Ask:
+def _ask(
+    imp: Imp,
+    sizes: tuple[tuple[int, int], ...],
+    demands: dict[str, Creativity],
+    floor_micros: int,
+    publisher_id: str,
+    known_place: bool,
+) -> Ask:
     return Ask(
         name=imp.id,
         placement_id=_short(imp.tagid) if imp.tagid else UNNAMED_PLACEMENT,
-        unregistered=not imp.tagid,
+        unregistered=not known_place,
         publisher_id=publisher_id,
+        sizes=sizes,
         formats=tuple(demands),
         floor_micros=floor_micros,
         secure=imp.secure == 1,
@@ -154,19 +171,21 @@ def _ask(imp: Imp, demands: dict[str, Creativity], floor_micros: int, publisher_
     )
 
 
-def _demands(imp: Imp, native: dict[str, NativeForm]) -> dict[str, Creativity]:
-    """List what each offered format demands; a format that nothing of ours can fill is not offered."""
+def _demands(
+    imp: Imp, sizes: tuple[tuple[int, int], ...], native: dict[str, NativeForm]
+) -> dict[str, Creativity]:
+    """List what each offered format demands; a format that nothing of ours can fill is not offered.
+
+    The sizes are not among them: they are the ask's, and bind banners alone.
+    """
     demands: dict[str, Creativity] = {}
     banner = imp.banner
-    if banner is not None:
-        sizes = _sizes(banner)
-        if sizes:
-            demands["banner"] = Creativity(
-                sizes=sizes,
-                mimes=tuple(banner.mimes),
-                api=tuple(banner.api),
-                blocked_attributes=tuple(banner.battr),
-            )
+    if banner is not None and sizes:
+        demands["banner"] = Creativity(
+            mimes=tuple(banner.mimes),
+            api=tuple(banner.api) or _NO_API,
+            blocked_attributes=tuple(banner.battr),
+        )
     if imp.video is not None:
         demands["video"] = _stream(imp.video)
     if imp.audio is not None:
@@ -177,7 +196,7 @@ def _demands(imp: Imp, native: dict[str, NativeForm]) -> dict[str, Creativity]:
             native[imp.id] = form
             demands["native"] = Creativity(
                 native_assets=form.required,
-                api=tuple(imp.native.api),
+                api=tuple(imp.native.api) or _NO_API,
                 blocked_attributes=tuple(imp.native.battr),
             )
     return demands
@@ -194,7 +213,7 @@ def _stream(video: wire.Video) -> Creativity:
     return Creativity(
         mimes=tuple(video.mimes or ()),
         protocols=tuple(video.protocols or ([video.protocol] if video.protocol else ())),
-        api=tuple(video.api),
+        api=tuple(video.api) or _NO_API,
         blocked_attributes=tuple(video.battr),
         duration_min_s=_duration(min(exact) if exact else video.minduration),
         duration_max_s=_duration(max(exact) if exact else video.maxduration),
@@ -289,6 +308,11 @@ def _interests(user: User) -> tuple[str, ...]:
 def _segments(user: User) -> tuple[str, ...]:
     names = [segment.id or segment.name for provider in user.data for segment in provider.segment]
     return tuple(dict.fromkeys([name for name in names if name]))[:_MAX_WORDS]
+
+
+def _seats(names: list[str]) -> tuple[str, ...]:
+    """Name buyer seats; our own is that of every advertiser without one."""
+    return tuple(["" if name == OWN_SEAT else name for name in names])
 
 
 def _blocked(request: BidRequest) -> Blocked:

@@ -1,0 +1,84 @@
+"""What the node counts about itself, for `/metrics`. Nothing here is knowledge: a restart begins at zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from app.domain.lines import Clicked, Entry, Noticed, Shown
+from app.state.apply import Outcome
+from app.state.state import State
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.25, 0.5, 1.0)
+STAGE_SECONDS = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.1, 0.5)
+CANDIDATES = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
+EVENT_KINDS = {
+    "Shown": "impression", "Clicked": "click", "Converted": "conversion", "Dismissed": "dismissal",
+    "Refunded": "refund",
+}  # fmt: skip
+
+
+class Counters:
+    """The metrics of API.md, on a registry of the node's own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = self._counter("requests", "Answers by route and outcome", ["route", "outcome"])
+        self.request_seconds = self._histogram("request_duration_seconds", "Time to answer", ["route"])
+        self.stage_seconds = self._histogram(
+            "stage_duration_seconds", "Time of a stage of an ad request", ["stage"], STAGE_SECONDS
+        )
+        self.candidates = self._histogram("candidates", "Ads that may win, per placement", [], CANDIDATES)
+        self.position = self._gauge("journal_position", "Last journal position applied")
+        self.commit_seconds = self._histogram(
+            "journal_commit_duration_seconds", "Time of a commit with its sync"
+        )
+        self.visible_seconds = self._histogram(
+            "event_visible_seconds", "From an event's arrival to its effect on decisions"
+        )
+        self.events = self._counter("events", "Feedback events by kind and status", ["kind", "status"])
+        self.predicted_clicks = self._counter("predicted_clicks", "Clicks predicted for impressions")
+        self.clicks = self._counter("clicks", "Clicks counted")
+        self.log_loss = self._gauge("log_loss", "Mean log loss of impressions whose click window is closed")
+        self.spend = self._counter("spend_micros", "Billed, in micros of the account currency")
+        self.unbilled = self._counter("unbilled_micros", "Delivered beyond budgets, not billed, in micros")
+        self.invalid = self._counter("invalid", "Invalid events by reason", ["reason"])
+        self.shed = self._counter("shed", "Work refused under load, by reason", ["reason"])
+        self.lost = self._counter("lost", "Decision records dropped")
+        self.loop_lag = self._gauge("loop_lag_seconds", "How late the loop was at the last tick")
+        self.learning = self._gauge("learning", "1 while impressions are learned, 0 on a silent click stream")
+        self.snapshot_position = self._gauge("snapshot_position", "Position of the newest snapshot")
+        self.build_info = self._gauge("build_info", "1, labelled with the build", ["version"])
+
+    def applied(self, state: State, entry: Entry, outcome: Outcome) -> None:
+        """Count what one applied line did."""
+        receipt, line = outcome.receipt, entry.line
+        self.position.set(entry.position)
+        if receipt is None:
+            if state.progress.closed:
+                self.log_loss.set(state.progress.log_loss())
+            self.learning.set(0 if state.silent() else 1)
+            return
+        kind = line.kind if isinstance(line, Noticed) else EVENT_KINDS[type(line).__name__]
+        self.events.labels(kind, receipt.status).inc()
+        if kind != "refund":
+            self.spend.inc(receipt.billed_micros)
+            self.unbilled.inc(receipt.unbilled_micros)
+        if receipt.code:
+            self.invalid.labels(receipt.code).inc()
+        elif isinstance(line, Shown):
+            self.predicted_clicks.inc(line.ad.pctr)
+        elif isinstance(line, Clicked) and receipt.status == "counted":
+            self.clicks.inc()
+
+    def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+        return Counter(f"adjudge_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
+        return Gauge(f"adjudge_{name}", text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, labels: Sequence[str] = (), buckets: Sequence[float] = SECONDS
+    ) -> Histogram:
+        return Histogram(f"adjudge_{name}", text, labels, buckets=buckets, registry=self.registry)

@@ -1,0 +1,92 @@
+"""A feedback event: a token's ad becomes a line; its receipt comes when that is durable and applied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+
+from app.domain.decisions import ServedAd
+from app.domain.lines import Clicked, Converted, Dismissed, Feedback, Line, Noticed, Refunded, Shown
+from app.domain.refusals import Refused
+from app.flows.node import Node
+from app.state.apply import Receipt
+
+EVENT_KINDS = ("impression", "click", "conversion", "dismissal", "win", "loss")
+
+
+def line_of(
+    kind: str,
+    ad: ServedAd,
+    at_ms: int,
+    *,
+    own_id: str | None = None,
+    value: float | None = None,
+    sent_at_ms: int | None = None,
+    reason: str | None = None,
+    price_micros: int | None = None,
+) -> Feedback:
+    """Write the line of an event. Prices and reasons are what an exchange said, noted and never billed."""
+    match kind:
+        case "impression":
+            return Shown(at_ms=at_ms, ad=ad, sent_at_ms=sent_at_ms, media_cost_micros=price_micros)
+        case "click":
+            return Clicked(at_ms=at_ms, ad=ad, sent_at_ms=sent_at_ms)
+        case "conversion":
+            return Converted(at_ms=at_ms, ad=ad, own_id=own_id, value=value, sent_at_ms=sent_at_ms)
+        case "dismissal":
+            return Dismissed(at_ms=at_ms, ad=ad, reason=reason)
+        case "win" | "loss":
+            return Noticed(at_ms=at_ms, ad=ad, kind=kind, reason=reason, price_micros=price_micros)
+        case _:
+            raise Refused("malformed", f"unknown kind {kind}", "kind")
+
+
+async def take_event(node: Node, line: Feedback) -> Receipt:
+    """Take one event; done when it is durable and every later ad request sees it.
+
+    Errors  Busy when the journal cannot take it now.
+    """
+    started = perf_counter()
+    receipt = await node.submit(line)
+    assert receipt is not None
+    node.counters.visible_seconds.observe(perf_counter() - started)
+    return receipt
+
+
+async def refund(node: Node, event_ids: Sequence[bytes], reason: str) -> list[Receipt | Refused]:
+    """Give money back and un-learn, event by event. Safe to send twice: an event is refunded once.
+
+    Refused items: `unknown_event`, `not_refundable` (only impressions, clicks and conversions are).
+    """
+    lines: list[Line] = []
+    results: list[Receipt | Refused | int] = []
+    for event_id in event_ids:
+        line = _refund_line(node, event_id, reason)
+        if isinstance(line, Refused):
+            results.append(line)
+        else:
+            results.append(len(lines))
+            lines.append(line)
+    receipts = await node.submit_many(lines)
+    answers: list[Receipt | Refused] = []
+    for result in results:
+        answer = receipts[result] if isinstance(result, int) else result
+        assert answer is not None
+        answers.append(answer)
+    return answers
+
+
+def _refund_line(node: Node, event_id: bytes, reason: str) -> Refunded | Refused:
+    found = node.journal.find(event_id)
+    entry = node.journal.entry_at(found[0]) if found else None
+    if entry is None:
+        return Refused("unknown_event", "there is no such event", "event_ids")
+    target = entry.line
+    if not isinstance(target, Shown | Clicked | Converted):
+        return Refused("not_refundable", "only impressions, clicks and conversions are", "event_ids")
+    refers_to = target.refers_to if isinstance(target, Clicked) else None
+    impression = node.journal.find(refers_to) if refers_to else None
+    return Refunded(
+        at_ms=node.now_ms(), target_id=event_id, target_position=entry.position, target=target,
+        reason=reason, impression_position=impression[0] if impression else None,
+    )  # fmt: skip

@@ -1,0 +1,94 @@
+"""A node: state, journal, stores and clock, put together once by `app/main.py` and handed to every flow.
+
+The event loop's thread alone touches `state` and `chooser`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.domain.lines import FoldSettings, Line
+from app.flows.counters import Counters
+from app.flows.follow import Follow
+from app.journal.decisions import DecisionStore
+from app.journal.sqlite import SqliteJournal
+from app.state.apply import Receipt
+from app.state.choose import Chooser
+from app.state.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """What flows and doors need of the settings."""
+
+    data: Path
+    columns: int
+    fold: FoldSettings
+    currency: str = "KRW"
+    rates_micros: dict[str, int] = field(default_factory=dict)  # account micros per unit of a currency
+    public_url: str = "http://127.0.0.1:8000"
+    open_doors: bool = True
+    trace_hours: int = 24
+    snapshots: int = 3
+    snapshot_every_s: int = 600
+    snapshot_every_lines: int = 100_000
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What decisions since the last tick will bring to the fold with the next one. Units: micros."""
+
+    requests: dict[str, list[int]] = field(default_factory=dict)
+    in_flight: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Node:
+    """Everything that a flow may need."""
+
+    settings: NodeSettings
+    state: State
+    chooser: Chooser
+    journal: SqliteJournal
+    decisions: DecisionStore
+    follow: Follow
+    counters: Counters
+    clock_ms: Callable[[], int]
+    workers: Executor
+    catalogue_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    gathered: Gathered = field(default_factory=Gathered)
+    missing: set[str] = field(default_factory=set)  # what readiness still waits for
+    random_bytes: Callable[[int], bytes] = os.urandom
+
+    def now_ms(self) -> int:
+        """The node's time: the wall clock, but never before the state's last tick."""
+        return max(self.clock_ms(), self.state.clock_ms)
+
+    def fresh_id(self) -> str:
+        """Make an id for a thing that came without one."""
+        return secrets.token_hex(8)
+
+    async def submit(self, line: Line) -> Receipt | None:
+        """Append a line; done when it is durable and applied.
+
+        Errors  Busy when the journal cannot take it now.
+        """
+        ticket: asyncio.Future[Receipt | None] = asyncio.get_running_loop().create_future()
+        self.journal.append(line, ticket)
+        return await ticket
+
+    async def submit_many(self, lines: Sequence[Line]) -> list[Receipt | None]:
+        """Append lines in order; done when all are durable and applied."""
+        loop = asyncio.get_running_loop()
+        tickets: list[asyncio.Future[Receipt | None]] = []
+        for line in lines:
+            ticket: asyncio.Future[Receipt | None] = loop.create_future()
+            self.journal.append(line, ticket)
+            tickets.append(ticket)
+        return await asyncio.gather(*tickets)

@@ -1,0 +1,65 @@
+"""An ad request: decide, record, and gather what the next tick tells the fold. Never awaits."""
+
+from __future__ import annotations
+
+import struct
+
+from app.domain import ids
+from app.domain.decisions import Choice, Placed, Record, ServedAd
+from app.domain.requests import AdRequest
+from app.flows.node import Node
+from app.rules.features import MAIN_ONLY_FROM, SCHEMA_VERSION
+from app.rules.standing import moment_at
+from app.state.choose import Preview
+
+
+def serve(node: Node, request: AdRequest) -> Choice:
+    """Decide on a request at the present journal position, and keep the decision for its trace."""
+    now_ms = node.now_ms()
+    key = ids.request_key(now_ms, node.random_bytes(ids.RANDOM_BYTES))
+    choice = node.chooser.choose(request, key, now_ms)
+    node.decisions.put(Record(request_key=key, request=request, choice=choice))
+    _gather(node, choice)
+    return choice
+
+
+def preview(node: Node, request: AdRequest, at_ms: int) -> Choice:
+    """Decide as if it were another time, on the present state; leaves no record and counts nothing."""
+    moments = [moment_at(zone, at_ms) for zone in node.state.catalogue.zones]
+    standing = node.state.standing_at(at_ms, moments)
+    key = ids.request_key(at_ms, node.random_bytes(ids.RANDOM_BYTES))
+    return node.chooser.choose(request, key, at_ms, Preview(moments, standing))
+
+
+def _gather(node: Node, choice: Choice) -> None:
+    gathered = node.gathered
+    for placed in choice.placed:
+        if placed.code == "unknown_placement":
+            continue
+        counts = gathered.requests.setdefault(placed.placement_id, [0, 0])
+        counts[0] += 1
+        counts[1] += placed.candidates
+        node.counters.candidates.observe(placed.candidates)
+        for win in placed.wins:
+            value = win.price_micros * (win.pctr if win.kind == "cpc" else 0.001)
+            gathered.in_flight[win.ad_group_id] = gathered.in_flight.get(win.ad_group_id, 0.0) + value
+
+
+def served_ads(choice: Choice, placed: Placed) -> list[ServedAd]:
+    """Write what the tokens of a placement's ads seal.
+
+    An ad below the top slot also lights its slot's row: it was scored as if on top, and is learned as shown.
+    """
+    rows = struct.pack(f"<{len(placed.rows)}H", *placed.rows)
+    return [
+        ServedAd(
+            decision_id=placed.decision_id, ad_index=win.ad_index, creative_id=win.creative_id,
+            creative_index=win.creative_index, generation=win.generation,
+            placement_id=placed.placement_id, publisher_id=placed.publisher_id,
+            rows=rows + struct.pack("<H", MAIN_ONLY_FROM + win.ad_index) if win.ad_index else rows,
+            columns=struct.pack(f"<{len(win.columns)}H", *win.columns), schema_version=SCHEMA_VERSION,
+            price_micros=win.price_micros, price_kind=win.kind, pctr=win.pctr, variant=choice.variant,
+            issued_at_ms=choice.clock_ms,
+        )
+        for win in placed.wins
+    ]  # fmt: skip

@@ -1,0 +1,142 @@
+"""Snapshots by a short-lived follower process, which proves the fold while it is at it.
+
+The follower loads the last sound snapshot, folds the journal to the position that it was told, compares
+its running hash with the node's, and writes the state it arrived at. The node only starts it and waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import structlog
+
+from app.domain.lines import Verdict
+from app.flows.follow import fold
+from app.flows.node import Node
+from app.journal import snapshots
+from app.journal.reader import SqliteReader
+from app.journal.snapshots import Damaged
+from app.rules.features import SCHEMA_VERSION
+from app.state.state import State
+
+LOG = structlog.get_logger()
+CHECK_S = 1.0
+
+
+class FoldDiffers(Exception):
+    """Two folds of the same lines came to different states: a bug, or a damaged machine."""
+
+
+def load(folder: Path, columns: int, upto: int | None = None) -> tuple[State, list[str]]:
+    """Restore the newest sound snapshot (at or before a position), or an empty state.
+
+    Returns the state and the names of damaged snapshots that were refused.
+    """
+    damaged: list[str] = []
+    for listed in sorted(snapshots.listing(folder), key=lambda one: one.position, reverse=True):
+        if upto is not None and listed.position > upto:
+            continue
+        try:
+            snapshot = snapshots.read(listed.path)
+        except Damaged as error:
+            damaged.append(f"{listed.path.name}: {error}")
+            continue
+        if snapshot.facts.get("schema_version") != SCHEMA_VERSION:
+            damaged.append(f"{listed.path.name}: of another feature schema")
+            continue
+        state = State(columns)
+        state.restore(snapshot.position, snapshot.parts)
+        return state, damaged
+    return State(columns), damaged
+
+
+def save(folder: Path, state: State, at_ms: int) -> Path:
+    """Write a state as a snapshot."""
+    facts = {"schema_version": SCHEMA_VERSION, "clock_ms": state.clock_ms, "at_ms": at_ms}
+    return snapshots.write(folder, state.position, state.parts(), {**facts, "hash": state.hash.hex()})
+
+
+def follow_and_save(
+    data: Path, columns: int, position: int, expected_hash: str, at_ms: int
+) -> dict[str, Any]:
+    """Do a follower's work; returns what it did.
+
+    Errors  FoldDiffers when the fold does not arrive at the node's hash: nothing is written then.
+    """
+    started = perf_counter()
+    state, damaged = load(data / "snapshots", columns, position)
+    reader = SqliteReader(data / "journal.db")
+    first = state.position
+    verdicts: list[tuple[bytes, Verdict]] = fold(state, reader, position)
+    if state.hash.hex() != expected_hash:
+        raise FoldDiffers(f"at {position}: {state.hash.hex()}, the node has {expected_hash}")
+    state.check()
+    path = save(data / "snapshots", state, at_ms)
+    return {
+        "path": path.name, "position": position, "lines": position - first, "verdicts": len(verdicts),
+        "damaged": damaged, "seconds": round(perf_counter() - started, 3),
+    }  # fmt: skip
+
+
+async def snapshot_now(node: Node) -> dict[str, Any]:
+    """Have a follower snapshot the node's present position; returns what it did.
+
+    Verdicts up to there are durable first: lines at or before a snapshot are never folded again.
+    Errors  FoldDiffers, and RuntimeError when the follower failed otherwise.
+    """
+    settings, state = node.settings, node.state
+    position, expected = state.position, state.hash.hex()
+    while node.journal.verdicts_through < position:  # noqa: ASYNC110 - told by another thread, soon
+        await asyncio.sleep(0.02)
+    arguments = (settings.data, settings.columns, position, expected, node.now_ms())
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "app.flows.snapshotting", *map(str, arguments),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await process.communicate()
+    if process.returncode == 3:
+        raise FoldDiffers(err.decode().strip())
+    if process.returncode != 0:
+        raise RuntimeError(f"the snapshot's follower failed: {err.decode()[-2000:]}")
+    node.counters.snapshot_position.set(position)
+    snapshots.prune(settings.data / "snapshots", settings.snapshots, settings.trace_hours, node.now_ms())
+    answer: dict[str, Any] = json.loads(out)
+    return answer
+
+
+async def snapshot_forever(node: Node) -> None:
+    """Snapshot every so many seconds or lines, whichever comes first."""
+    settings = node.settings
+    last_position, last_s = node.state.position, perf_counter()
+    while True:
+        await asyncio.sleep(CHECK_S)
+        lines, age_s = node.state.position - last_position, perf_counter() - last_s
+        if lines < settings.snapshot_every_lines and age_s < settings.snapshot_every_s:
+            continue
+        last_position, last_s = node.state.position, perf_counter()
+        try:
+            LOG.info("snapshot", **await snapshot_now(node))
+        except (FoldDiffers, RuntimeError) as error:
+            LOG.error("snapshot_failed", error=str(error))  # noqa: TRY400 - the text says it all
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run as the follower process: DATA COLUMNS POSITION HASH AT_MS."""
+    data, columns, position, expected, at_ms = arguments
+    try:
+        done = follow_and_save(Path(data), int(columns), int(position), expected, int(at_ms))
+    except FoldDiffers as error:
+        print(error, file=sys.stderr)
+        return 3
+    print(json.dumps(done))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,71 @@
+"""Making a decision again: the state at its position, the request as it was kept, and do they agree?
+
+Runs in a worker process or a command, never on the loop: it folds the journal from a snapshot on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from msgspec import Struct
+
+from app.domain.decisions import Choice, Record
+from app.domain.ids import to_text
+from app.domain.refusals import Refused
+from app.flows.follow import fold
+from app.flows.snapshotting import load
+from app.journal.decisions import DecisionReader
+from app.journal.reader import SqliteReader
+from app.state.choose import Chooser
+
+
+class Retraced(Struct, frozen=True):
+    """A decision made again. `agrees` is bit for bit: every price, probability and reason."""
+
+    decision_id: str
+    position: int
+    agrees: bool
+    then: Choice
+    now: Choice
+
+
+def retrace(data: Path, columns: int, records: Iterable[Record]) -> list[Retraced]:
+    """Decide again on each record, in one walk through the journal.
+
+    Errors  Refused("too_old") when neither a snapshot nor the journal reaches back to one of them.
+    """
+    wanted = sorted(records, key=lambda record: record.choice.position)
+    if not wanted:
+        return []
+    reader = SqliteReader(data / "journal.db")
+    state, _ = load(data / "snapshots", columns, wanted[0].choice.position)
+    if state.position == 0 and reader.entry_at(1) is None:
+        raise Refused("too_old", "the journal no longer reaches back to this decision")
+    chooser = Chooser(state)
+    answers = []
+    for record in wanted:
+        fold(state, reader, record.choice.position)
+        then = record.choice
+        if state.position != then.position:
+            raise Refused("too_old", f"the journal does not hold position {then.position}")
+        now = chooser.choose(record.request, record.request_key, then.clock_ms)
+        decision_id = to_text(then.placed[0].decision_id)
+        answers.append(Retraced(decision_id, then.position, now == then, then, now))
+    return answers
+
+
+def retrace_stored(data: Path, columns: int, decision_id: bytes) -> Retraced:
+    """Decide again on one stored decision.
+
+    Errors  Refused("unknown_decision"), Refused("too_old").
+    """
+    record = DecisionReader(data / "decisions.db").get(decision_id)
+    if record is None:
+        raise Refused("unknown_decision", "no decision is kept under this id")
+    return retrace(data, columns, [record])[0]
+
+
+def retrace_sample(data: Path, columns: int, count: int, seed: int = 0) -> list[Retraced]:
+    """Decide again on a sample spread evenly over what is kept."""
+    return retrace(data, columns, DecisionReader(data / "decisions.db").sample(count, seed))

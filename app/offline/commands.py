@@ -1,0 +1,110 @@
+"""The offline commands, as `app/cli` registers them: arguments in, text or JSON out, bars on a terminal."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from app.offline.fit import FitResult, fit_file
+from app.offline.replay import ReplayResult, replay_file
+from app.rules.evaluation import Metrics
+from app.rules.ftrl import Rates
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[tuple[Progress, TaskID]]:
+    """A progress bar on standard error, shown on a terminal only."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield bar, bar.add_task(what, total=None)
+
+
+def fit_command(
+    samples: Annotated[
+        Path, typer.Argument(metavar="SAMPLES.svm", help="libsvm-style lines, plain or gzip.")
+    ],
+    alpha: Annotated[float, typer.Option(help="Learning rate, for all cells.")],
+    beta: Annotated[float, typer.Option(help="Smooths the first steps.")],
+    l1: Annotated[float, typer.Option(help="Weights are 0 while |z| is at most this.")],
+    l2: Annotated[float, typer.Option(help="Draws weights to 0.")],
+    out: Annotated[Path | None, typer.Option(help="Write index, z, n and w here, tab-separated.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Learn libsvm-style samples in one pass of the product's FTRL kernel."""
+    with _bar("fit") as (bar, task):
+        bar.update(task, total=samples.stat().st_size if samples.is_file() else None)
+        rates = Rates(alpha, alpha, beta, l1, l1, l2)
+        result = fit_file(samples, rates, lambda done: bar.advance(task, done))
+        if out is not None:
+            result.write(out)
+    sys.stdout.write(_fit_json(result, out) if as_json else _fit_text(result, out))
+
+
+def _fit_json(result: FitResult, out: Path | None) -> str:
+    document = {
+        "samples": result.samples,
+        "impressions": result.impressions,
+        "clicks": result.clicks,
+        "indexes": len(result.indexes),
+        "log_loss": result.log_loss,
+        "out": None if out is None else str(out),
+    }
+    return json.dumps(document) + "\n"
+
+
+def _fit_text(result: FitResult, out: Path | None) -> str:
+    lines = [
+        f"samples               {result.samples:,}",
+        f"impressions, clicks   {result.impressions:,}, {result.clicks:,}",
+        f"indexes               {len(result.indexes):,}" + ("" if out is None else f", written to {out}"),
+        f"progressive log loss  {_figure(result.log_loss)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def replay_command(
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="CSV, TSV, Parquet or JSONL; gzip.")],
+    schema: Annotated[Path, typer.Option(help="Which fields light which rows and columns (TOML).")],
+    model: Annotated[str, typer.Option(help="ftrl, or main: main cells alone.")] = "ftrl",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    alpha: Annotated[float, typer.Option(help="Learning rate of main cells.")] = 0.1,
+    cross_alpha: Annotated[float, typer.Option(help="Learning rate of crosses.")] = 0.02,
+    beta: Annotated[float, typer.Option(help="Smooths the first steps.")] = 1.0,
+    l1: Annotated[float, typer.Option(help="L1 of main cells.")] = 0.0,
+    cross_l1: Annotated[float, typer.Option(help="L1 of crosses.")] = 0.0,
+    l2: Annotated[float, typer.Option(help="L2 of all cells.")] = 1.0,
+) -> None:
+    """Predict, then learn, each row of a click log, and say how good the predictions were."""
+    rates = Rates(alpha, cross_alpha, beta, l1, cross_l1, l2)
+    with _bar("replay") as (bar, task):
+        result = replay_file(
+            log, schema, model, rates, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    sys.stdout.write(json.dumps(result.as_json()) + "\n" if as_json else _replay_text(result))
+
+
+def _replay_text(result: ReplayResult) -> str:
+    header = f"{'':14}{'log loss':>10}{'NE':>10}{'AUC':>10}{'calibration':>13}"
+    lines = [
+        f"model {result.model}: {result.samples:,} samples, {result.clicks:,} clicks, "
+        f"{result.seconds:.2f} s, {result.samples_per_s:,.0f} samples/s",
+        header,
+        _metrics_line("all", result.all),
+        _metrics_line("second half", result.second_half),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _metrics_line(name: str, one: Metrics) -> str:
+    figures = [_figure(one.log_loss), _figure(one.ne), _figure(one.auc)]
+    return f"{name:14}" + "".join(f"{figure:>10}" for figure in figures) + f"{_figure(one.calibration):>13}"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6f}"
