@@ -5,6 +5,7 @@ from files, and the Open Bandit logs where they are. The whole run is kept on on
 """
 
 import argparse
+import gzip
 import os
 import platform
 import sys
@@ -39,9 +40,8 @@ def run(argv: Sequence[str]) -> int:
     with _one_core() as core:
         ftrl.warm()
         _say(f"learning report: {platform.machine()} {_processor()}, one core ({core}), {platform.system()}")
-        _say(
-            f"python {platform.python_version()}, numpy {np.__version__}, {options.samples:,} samples a seed\n"
-        )
+        versions = f"python {platform.python_version()}, numpy {np.__version__}"
+        _say(f"{versions}, {options.samples:,} samples a seed\n")
         met = [_truth(options.samples, seed) for seed in options.seeds]
         log = plant(options.samples, options.seeds[0])
         met += [_rivals(log), _late(log)]
@@ -180,7 +180,7 @@ def _late(log: Planted) -> bool:
 def _horizon(log: Planted) -> None:
     """How late an event may be taken back: the number in app/rules/ftrl.py comes from here."""
     _say(
-        f"false clicks taken back so many events later (horizon {UNLEARN_HORIZON_EVENTS:,}), NE of the second half"
+        f"false clicks taken back so many events later (horizon {UNLEARN_HORIZON_EVENTS:,}), NE, second half"
     )
     never = schedules.ne_of(log, schedules.apart(log))
     _say(f"  never seen {never:.5f}")
@@ -211,9 +211,8 @@ def _kernel_speed(samples: int = 100_000) -> bool:
         )
         speeds.append(samples / (perf_counter() - started))
     best, worst = max(speeds[1:]), min(speeds[1:])
-    _say(
-        f"kernel, {LIT_ROWS} rows x {LIT_COLUMNS} columns of {MATRIX_ROWS:,} x {MATRIX_COLUMNS:,}, evenly drawn"
-    )
+    matrix = f"{MATRIX_ROWS:,} x {MATRIX_COLUMNS:,}"
+    _say(f"kernel, {LIT_ROWS} rows x {LIT_COLUMNS} columns of {matrix}, evenly drawn")
     _say(f"  {worst:,.0f} to {best:,.0f} samples/s; {speeds[0]:,.0f} while the memory is touched first")
     return _target("100,000 samples/s", best >= 100_000)
 
@@ -227,17 +226,15 @@ def _file_speed(samples: int) -> bool:
     fields |= {f"ad_{k}": log.columns[:, k] for k in range(1, LIT_COLUMNS)}
     frame = pl.DataFrame(fields | {"click": log.clicks.astype(np.int8)})
     _say(f"replay from a file, {samples:,} samples, 96 cells, fields hashed")
-    best = 0.0
+    speeds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "schema.toml").write_text(_hashed_schema(list(fields)), encoding="utf-8")
         for file in _written(frame, folder):
             result = replay_file(file, folder / "schema.toml")
-            best = max(best, result.samples_per_s)
-            _say(f"  {file.suffixes[0]:10}{result.samples_per_s:>12,.0f} samples/s{result.seconds:>8.2f} s")
-            if file.suffix == ".csv":
-                csv = result.samples_per_s
-    return _target("50,000 samples/s from CSV", csv >= 50_000)
+            speeds[file.name] = result.samples_per_s
+            _say(f"  {file.name:14}{result.samples_per_s:>12,.0f} samples/s{result.seconds:>8.2f} s")
+    return _target("50,000 samples/s from every format", min(speeds.values()) >= 50_000)
 
 
 def _hashed_schema(fields: list[str]) -> str:
@@ -256,9 +253,10 @@ def _hashed_schema(fields: list[str]) -> str:
 
 def _written(frame: pl.DataFrame, folder: Path) -> Iterator[Path]:
     frame.write_csv(folder / "log.csv")
+    (folder / "log.csv.gz").write_bytes(gzip.compress((folder / "log.csv").read_bytes(), compresslevel=3))
     frame.write_ndjson(folder / "log.jsonl")
     frame.write_parquet(folder / "log.parquet")
-    yield from (folder / f"log.{kind}" for kind in ("csv", "jsonl", "parquet"))
+    yield from (folder / f"log.{kind}" for kind in ("csv", "csv.gz", "jsonl", "parquet"))
 
 
 # ------------------------------------------------------------------------------------ real logs

@@ -71,6 +71,6 @@ def river_main(log: Planted, rates: Rates, prior_logit: float, samples: int) -> 
     p = np.empty(samples)
     started = perf_counter()
     for k in range(samples):
-        p[k] = model.predict_proba_one(lit[k])[True]
+        p[k] = model.predict_proba_one(lit[k])[True]  # type: ignore[no-untyped-call]
         model.learn_one(lit[k], clicked[k])
     return Predicted(p, perf_counter() - started)

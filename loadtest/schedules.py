@@ -142,7 +142,7 @@ def false_burst(log: Planted) -> FalseClicks:
 
 
 def ne_with_false_clicks(log: Planted, false: FalseClicks, taken_back_after: int | None) -> float:
-    """Learn the log with false clicks in it, each taken back so many events later (newest first), or never."""
+    """Learn the log with false clicks in it, each pair taken back so many events later, or never."""
     learner, p, now = Learner(log), np.empty(log.clicks.size), apart(log)
     waiting: list[tuple[int, list[tuple[Event, float]]]] = []
     position = oldest = 0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from app.domain.catalogue import Kind, Thing, kind_of, parent_of
+from app.domain.catalogue import Creative, Kind, Placement, Thing, kind_of, parent_of
 from app.domain.lines import Catalogued, Line
 from app.domain.refusals import Refused
 
@@ -22,8 +22,10 @@ if TYPE_CHECKING:  # the workers that read imports need the words of this file, 
     from app.flows.node import Node
 
 # Lines of an import that are judged together against one state, at most: they hold the loop for about
-# a millisecond. The state must refuse `catalogue_full` while it still has room for as many.
+# a millisecond.
 IMPORT_SLICE = 200
+# Its own, its campaign's, its advertiser's, its shape's and its category's.
+COLUMNS_OF_A_CREATIVE = 5
 
 Key = tuple[Kind, str]
 Outcome = Literal["created", "updated", "unchanged"]
@@ -116,7 +118,7 @@ async def patch(
 
 
 async def archive(node: Node, kind: Kind, identity: str, if_match: IfMatch) -> Stored:
-    """Take a thing out of use for good measure; PUT with another status revives it.
+    """Take a thing out of use; it stays readable, and PUT with another status revives it.
 
     Errors  Refused `not_found`, `precondition_required`, `stale`, `has_children`.
     """
@@ -173,16 +175,43 @@ async def _import_slice(node: Node, lines: Sequence[ParsedLine]) -> list[Importe
     """Judge a slice wave by wave; each wave is in force before the next is judged."""
     results = [_refused_at_the_door(parsed) for parsed in lines if parsed.thing is None]
     for wave in waves([parsed for parsed in lines if parsed.thing is not None]):
-        changes: list[Line] = []
-        for parsed in wave:
-            result = _judge(node, parsed)
-            results.append(result)
-            if result.status in ("created", "updated"):
-                assert parsed.thing is not None
-                changes.append(Catalogued(at_ms=node.now_ms(), thing=parsed.thing))
-        if changes:
-            await node.submit_many(changes)
+        results += await _import_wave(node, [(parsed, parsed.thing) for parsed in wave if parsed.thing])
     return sorted(results, key=lambda result: result.line)
+
+
+async def _import_wave(node: Node, wave: Sequence[tuple[ParsedLine, Thing]]) -> list[ImportedLine]:
+    """Judge lines that do not depend on each other against one state, and bring them into force.
+
+    They do meet in one thing, the room that is left: once as many newcomers are on their way as
+    certainly find a place, those go first, so that `catalogue_full` is judged by what is true then.
+    """
+    results: list[ImportedLine] = []
+    changes: list[Line] = []
+    newcomers, room = 0, max(1, _room(node))
+    for parsed, thing in wave:
+        is_new = node.state.catalogue.get(kind_of(thing), thing.id) is None
+        needs_room = is_new and isinstance(thing, Creative | Placement)
+        if needs_room and newcomers >= room:
+            await node.submit_many(changes)
+            changes, newcomers, room = [], 0, max(1, _room(node))
+        result = _judge(node, parsed, thing)
+        results.append(result)
+        if result.status in ("created", "updated"):
+            changes.append(Catalogued(at_ms=node.now_ms(), thing=thing))
+            newcomers += needs_room
+    if changes:
+        await node.submit_many(changes)
+    return results
+
+
+def _room(node: Node) -> int:
+    """Count the creatives or placements that certainly find a place, whatever they are."""
+    catalogue = node.state.catalogue
+    columns, rows, ads = (
+        places.capacity - places.used + len(places.free)
+        for places in (catalogue.columns, catalogue.rows, catalogue.ads.places)
+    )
+    return min(columns // COLUMNS_OF_A_CREATIVE, rows, ads)
 
 
 def waves(lines: Sequence[ParsedLine]) -> list[list[ParsedLine]]:
@@ -210,25 +239,22 @@ def waves(lines: Sequence[ParsedLine]) -> list[list[ParsedLine]]:
     return groups
 
 
-def _judge(node: Node, parsed: ParsedLine) -> ImportedLine:
-    assert parsed.thing is not None
-    kind = kind_of(parsed.thing)
+def _judge(node: Node, parsed: ParsedLine, thing: Thing) -> ImportedLine:
+    kind = kind_of(thing)
     try:
-        outcome = _check(node, node.state.catalogue.get(kind, parsed.thing.id), parsed.thing)
+        outcome = _check(node, node.state.catalogue.get(kind, thing.id), thing)
     except Refused as refusal:
         return ImportedLine(
             line=parsed.line,
             type=kind,
-            id=parsed.thing.id,
+            id=thing.id,
             status="refused",
             code=refusal.code,
             field=refusal.field,
             message=refusal.message,
         )
     not_enforced = parsed.not_enforced or UNSET
-    return ImportedLine(
-        line=parsed.line, type=kind, id=parsed.thing.id, status=outcome, not_enforced=not_enforced
-    )
+    return ImportedLine(line=parsed.line, type=kind, id=thing.id, status=outcome, not_enforced=not_enforced)
 
 
 def _refused_at_the_door(parsed: ParsedLine) -> ImportedLine:

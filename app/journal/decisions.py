@@ -49,47 +49,14 @@ _INSERT = "INSERT INTO decisions(key, request_id, position, at_ms, body)"
 _BODY = "SELECT body FROM decisions"
 
 
-class DecisionStore:
-    """Keeps the last decisions that fit into `max_bytes`. One thread puts; any thread may ask.
+class DecisionReader:
+    """Reads kept decisions through a read-only connection of each calling thread's own.
 
-    `lost` counts the records that were dropped because the buffer was full or the disk failed.
+    A reader needs no store in its process: a command or a worker opens the file by itself.
     """
 
-    def __init__(
-        self, path: Path | str, max_bytes: int = MAX_BYTES, max_buffered: int = MAX_BUFFERED
-    ) -> None:
-        self.lost = 0
-        self._max_bytes = max_bytes
-        self._max_buffered = max_buffered
-        # An Event in the buffer is a caller of `flush`, who waits for all that stands before it.
-        self._buffer: deque[Record | threading.Event] = deque()
+    def __init__(self, path: Path | str) -> None:
         self._readers = Readers(Path(path))
-        self._connection = open_writer(Path(path), "NORMAL")
-        self._connection.execute(_TABLES)
-        self._connection.execute("PRAGMA wal_autocheckpoint=1000")
-        self._connection.execute(f"PRAGMA journal_size_limit={_WAL_BYTES}")
-        self._wake = threading.Event()
-        self._closing = False
-        self._thread = threading.Thread(target=self._run, name="decisions", daemon=True)
-        self._thread.start()
-
-    def put(self, record: Record) -> None:
-        """Keep a record, readable about a tenth of a second later.
-
-        Cost    a tenth of a microsecond; never blocks.
-        """
-        if len(self._buffer) >= self._max_buffered:
-            self.lost += 1
-            return
-        self._buffer.append(record)
-
-    def flush(self) -> None:
-        """Wait until all that was put is readable (or lost)."""
-        written = threading.Event()
-        self._buffer.append(written)
-        self._wake.set()
-        while not written.wait(FLUSH_S) and self._thread.is_alive():
-            pass
 
     def get(self, decision_id: bytes) -> Record | None:
         """Find the record of the request that a decision belongs to."""
@@ -120,18 +87,17 @@ class DecisionStore:
 
     def count(self) -> int:
         """Tell how many records are kept."""
-        query = "SELECT max(number) - min(number) + 1 FROM decisions"
-        return self._number(query)
+        # Two look-ups; max and min in one query would read the whole table.
+        last = self._number("SELECT max(number) FROM decisions")
+        return last and last - self._number("SELECT min(number) FROM decisions") + 1
 
     def oldest_position(self) -> int:
         """Tell the journal position of the oldest record kept; 0 when there is none."""
         return self._number("SELECT position FROM decisions ORDER BY number LIMIT 1")
 
     def close(self) -> None:
-        """Write what is buffered and rest. Safe to call twice."""
-        self._closing = True
-        self._wake.set()
-        self._thread.join()
+        """Close every thread's connection."""
+        self._readers.close()
 
     def _bodies(self, query: str, *bindings: int | str | bytes) -> list[Record]:
         rows = self._readers.get().execute(query, bindings).fetchall()
@@ -153,6 +119,55 @@ class DecisionStore:
             else:
                 low = middle + 1
         return low
+
+
+class DecisionStore(DecisionReader):
+    """Keeps the last decisions that fit into `max_bytes`. One thread puts; any thread may ask.
+
+    `lost` counts the records that were dropped because the buffer was full or the disk failed.
+    """
+
+    def __init__(
+        self, path: Path | str, max_bytes: int = MAX_BYTES, max_buffered: int = MAX_BUFFERED
+    ) -> None:
+        self.lost = 0
+        self._max_bytes = max_bytes
+        self._max_buffered = max_buffered
+        # An Event in the buffer is a caller of `flush`, who waits for all that stands before it.
+        self._buffer: deque[Record | threading.Event] = deque()
+        super().__init__(path)
+        self._connection = open_writer(Path(path), "NORMAL")
+        self._connection.execute(_TABLES)
+        self._connection.execute("PRAGMA wal_autocheckpoint=1000")
+        self._connection.execute(f"PRAGMA journal_size_limit={_WAL_BYTES}")
+        self._wake = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="decisions", daemon=True)
+        self._thread.start()
+
+    def put(self, record: Record) -> None:
+        """Keep a record, readable about a tenth of a second later.
+
+        Cost    a tenth of a microsecond; never blocks.
+        """
+        if len(self._buffer) >= self._max_buffered:
+            self.lost += 1
+            return
+        self._buffer.append(record)
+
+    def flush(self) -> None:
+        """Wait until all that was put is readable (or lost)."""
+        written = threading.Event()
+        self._buffer.append(written)
+        self._wake.set()
+        while not written.wait(FLUSH_S) and self._thread.is_alive():
+            pass
+
+    def close(self) -> None:
+        """Write what is buffered and rest. Safe to call twice."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join()
 
     def _run(self) -> None:
         while not self._closing:

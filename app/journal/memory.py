@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 
+from app.domain.ids import issue_day
 from app.domain.lines import Entry, Line, Referred, Verdict, decode, encode
 from app.journal.protocol import Committed, OnCommit
 from app.journal.writer import MAX_WAITING, GroupWriter, Verdicts, Waiting
@@ -89,7 +90,11 @@ class MemoryJournal(GroupWriter):
         return Committed(ticket, line, position, referred=referred)
 
     def _rest(self) -> None:
-        return
+        if self._forget_before == 0:
+            return
+        for event_id in [each for each in self._ids if issue_day(each) < self._forget_before]:
+            del self._ids[event_id]
+        self._forget_before = 0
 
     def _close_store(self) -> None:
         return

@@ -18,6 +18,10 @@ from typing import Protocol
 
 from app.domain.lines import Entry, Line, Referred, Verdict
 
+# A conversion's token lives 30 days from its issue; ids are grouped by whole days (1), and a clock may be
+# off or an event wait in a queue (1).
+ID_LIFE_DAYS = 30 + 1 + 1
+
 
 @dataclass(slots=True)
 class Committed:
@@ -78,6 +82,12 @@ class Journal(Protocol):
 
     def position_at(self, at_ms: int) -> int:
         """Tell the last position whose time is not after `at_ms`; 0 when there is none."""
+
+    def forget(self, before_day: int) -> None:
+        """Drop the ids whose every token had died before a UTC day (days since 1970): pass today.
+
+        Done by the writer, a little at a time.
+        """
 
     def close(self) -> None:
         """Write what waits, tell of it, and rest. Safe to call twice."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -10,9 +12,10 @@ import msgspec
 
 from app.domain.ids import issue_day
 from app.domain.lines import Entry, Referred, Verdict, decode
-from app.journal.connections import Readers, Row
+from app.journal.connections import Readers, Row, select_in
 
 _verdict_decoder = msgspec.msgpack.Decoder(Verdict)
+SCAN_LINES = 4_096  # in a batch
 _COLUMNS = "SELECT position, body, ref_position, ref_verdict FROM lines"
 
 
@@ -24,6 +27,11 @@ def ids_table(day: int) -> str:
 def verdict_of(body: object) -> Verdict | None:
     """Read a verdict as an id row keeps it; none where it has not been written back."""
     return None if body is None else _verdict_decoder.decode(cast(bytes, body))
+
+
+@lru_cache(maxsize=65_536)
+def _verdict_kept(body: bytes) -> Verdict:
+    return _verdict_decoder.decode(body)
 
 
 class SqliteReader:
@@ -72,6 +80,48 @@ class SqliteReader:
         query = f"SELECT position, verdict FROM {table} WHERE id = ?"
         row = connection.execute(query, (event_id,)).fetchone()
         return None if row is None else (cast(int, row[0]), verdict_of(row[1]))
+
+    def scan(
+        self, after: int, upto: int, kinds: Sequence[str], limit: int = SCAN_LINES
+    ) -> Iterator[list[tuple[int, int, bytes]]]:
+        """Read the lines of some kinds in (after, upto], in order, as batches of (position, at_ms, body).
+
+        The time is the journal's, which never falls. For reports: bodies come as they are kept.
+        Cost    half a microsecond a line; one statement for each batch, so that no read lock lasts.
+        """
+        marks = ",".join("?" * len(kinds))
+        query = (
+            f"SELECT position, at_ms, body FROM lines WHERE position > ? AND position <= ?"
+            f" AND kind IN ({marks}) ORDER BY position LIMIT ?"
+        )
+        while after < upto:
+            found = self._readers.get().execute(query, (after, upto, *kinds, limit)).fetchall()
+            if not found:
+                return
+            rows = cast(list[tuple[int, int, bytes]], found)
+            yield rows
+            after = rows[-1][0]
+
+    def verdicts(self, event_ids: Iterable[bytes]) -> dict[bytes, Verdict]:
+        """Look up the verdicts of many events; one that is unknown or not yet judged is left out.
+
+        Cost    about a microsecond each when asked together: neighbours in time are neighbours on disk.
+        """
+        connection = self._readers.get()
+        by_day: dict[int, list[bytes]] = {}
+        for event_id in event_ids:
+            by_day.setdefault(issue_day(event_id), []).append(event_id)
+        found: dict[bytes, Verdict] = {}
+        for day, wanted in by_day.items():
+            table = ids_table(day)
+            if _has_table(connection, table):
+                wanted.sort()
+                for event_id, body in select_in(
+                    connection, f"SELECT id, verdict FROM {table} WHERE id", wanted
+                ):
+                    if body is not None:
+                        found[cast(bytes, event_id)] = _verdict_kept(cast(bytes, body))
+        return found
 
     def position_at(self, at_ms: int) -> int:
         """Tell the last position whose time is not after `at_ms`; 0 when there is none.

@@ -44,9 +44,6 @@ from app.journal.reader import SqliteReader, ids_table, verdict_of
 from app.journal.writer import MAX_WAITING, GroupWriter, Verdicts, Waiting
 
 SCHEMA = 1
-# A conversion's token lives 30 days from its issue; ids are grouped by whole days (1), and a clock may be
-# off or an event wait in a queue (1).
-ID_LIFE_DAYS = 30 + 1 + 1
 WAL_BOUND_PAGES = 4_096  # 16 MiB: checkpointed even under load, so that the WAL and the stall stay small
 WAL_REST_PAGES = 256  # 1 MiB: worth a checkpoint when nothing waits
 _FORGET_ROWS = 2_000  # ids dropped at a time: a whole day's table at once would hold up the writer
@@ -111,7 +108,6 @@ class SqliteJournal(GroupWriter):
         self._connection = open_writer(Path(path), "FULL", vfs)
         self._reader = SqliteReader(Path(path), vfs)
         self._wal_pages = 0
-        self._forget_before = 0
         self._forgot_at = monotonic()
         try:
             self._prepare_file()
@@ -140,13 +136,6 @@ class SqliteJournal(GroupWriter):
     def position_at(self, at_ms: int) -> int:
         """Tell the last position whose time is not after `at_ms`; 0 when there is none."""
         return self._reader.position_at(at_ms)
-
-    def forget(self, before_day: int) -> None:
-        """Drop the ids whose every token had died before a UTC day (days since 1970): pass today.
-
-        Done by the writer, a little at a time.
-        """
-        self._forget_before = max(self._forget_before, before_day - ID_LIFE_DAYS)
 
     def _write(self, batch: list[Waiting], verdicts: Verdicts, through: int) -> list[Committed]:
         prepared = list(starmap(_prepare, batch))

@@ -15,7 +15,7 @@ from time import perf_counter
 
 from app.domain.lines import Line, Verdict
 from app.domain.refusals import Busy
-from app.journal.protocol import Committed, OnCommit
+from app.journal.protocol import ID_LIFE_DAYS, Committed, OnCommit
 
 MAX_WAITING = 100_000
 MAX_BATCH = 256  # lines in a commit; more would make those behind them wait
@@ -51,6 +51,7 @@ class GroupWriter(ABC):
         self._verdicts: deque[tuple[int, Verdicts]] = deque()
         self._verdicts_through = 0
         self._last_position = 0
+        self._forget_before = 0  # ids issued before this day are to go
         self._wake = threading.Event()
         self._full = threading.Event()
         self._closing = False
@@ -100,6 +101,10 @@ class GroupWriter(ABC):
         """Queue the fold's verdicts; see `Journal.write_verdicts`."""
         self._verdicts.append((through, verdicts))
 
+    def forget(self, before_day: int) -> None:
+        """Drop the ids of dead tokens; see `Journal.forget`."""
+        self._forget_before = max(self._forget_before, before_day - ID_LIFE_DAYS)
+
     def commit(self) -> int:
         """Commit all that waits, on the caller's thread; tell how many lines waited. Unthreaded only."""
         assert self._thread is None
@@ -108,6 +113,7 @@ class GroupWriter(ABC):
             self._commit()
         if self._verdicts:
             self._commit()
+        self._guarded(self._rest)
         return count
 
     def close(self) -> None:

@@ -52,8 +52,11 @@ class FitResult:
     def write(self, out: Path) -> None:
         """A line `index<TAB>z<TAB>n<TAB>w` for every index seen, in digits that read back the same."""
         columns = zip(self.indexes, self.z.tolist(), self.n.tolist(), self.w.tolist(), strict=True)
-        with out.open("w", encoding="utf-8") as file:
-            file.writelines(f"{index}\t{z!r}\t{n!r}\t{w!r}\n" for index, z, n, w in columns)
+        try:
+            with out.open("w", encoding="utf-8") as file:
+                file.writelines(f"{index}\t{z!r}\t{n!r}\t{w!r}\n" for index, z, n, w in columns)
+        except OSError as broken:
+            raise Refused("not_writable", f"{out}: {broken.strerror}", "out") from broken
 
 
 def fit_file(samples: Path, rates: Rates, progress: Progress | None = None) -> FitResult:

@@ -29,14 +29,11 @@ from app.domain.lines import (
     Verdict,
     key_of,
 )
+from app.rules.ftrl import UNLEARN_HORIZON_EVENTS
 from app.rules.pricing import impression_charge
 from app.rules.standing import moment_at
 from app.state.recent import FATES, LEARNED, REFUNDED, SKIPPED
 from app.state.state import Held, State
-
-# How many impressions later an event is still un-learned rather than only refunded (DESIGN.md: measured).
-UNLEARN_HORIZON = 2_000
-
 
 class Receipt(Struct, frozen=True):
     """What became of an event. Units: micros."""
@@ -221,7 +218,7 @@ def _unlearn(state: State, record: Any, ad: ServedAd) -> bool:
     """Take an impression and its click out of the model, newest first, while they are fresh."""
     fate, record["fate"] = int(record["fate"]), REFUNDED
     age = state.recent.next - state.recent.place_of(int(record["position"]))
-    if fate != LEARNED or age > UNLEARN_HORIZON:
+    if fate != LEARNED or age > UNLEARN_HORIZON_EVENTS:
         return False
     if not math.isnan(record["p_clicked"]):  # the click was learned too
         state.model.unlearn(ad.rows, ad.columns, float(record["p_clicked"]), 0.0, 1.0)

@@ -186,6 +186,17 @@ def test_a_tree_listed_depth_first_needs_a_commit_per_level_only() -> None:
     assert (len(node.lines), node.commits) == (120, 3)
 
 
+@pytest.mark.parametrize("room", [0, 1, 2, 7, 30, 31])
+def test_a_catalogue_that_fills_up_in_the_middle_of_a_slice(room: int) -> None:
+    """What does not fit is refused, never appended: the fold cannot say no."""
+    node: Any = FakeNode(TREE[:3], capacity=3 + room)
+    creatives = [msgspec.structs.replace(CREATIVE, id=f"cr-{number}") for number in range(30)]
+    results = imported(node, lines_of(creatives), 200)
+    assert [r.status for r in results] == ["created"] * min(room, 30) + ["refused"] * (30 - min(room, 30))
+    assert {r.code for r in results if r.status == "refused"} <= {"catalogue_full"}
+    assert len(node.lines) == min(room, 30)
+
+
 STATUSES: list[Status] = ["active", "paused", "archived"]
 
 

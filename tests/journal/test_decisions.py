@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from app.journal.decisions import DecisionStore
+from app.journal.decisions import DecisionReader, DecisionStore
 from tests.journal.samples import record
 
 
@@ -111,6 +111,15 @@ def test_what_was_put_before_a_close_is_found_again(tmp_path: Path) -> None:
     second.flush()
     assert second.get(record(2_501).request_key) == record(2_501)
     second.close()
+
+
+def test_another_process_may_ask(store: DecisionStore, tmp_path: Path) -> None:
+    fill(store, 10)
+    reader = DecisionReader(tmp_path / "decisions.db")
+    assert reader.get(record(7).request_key) == record(7)
+    assert [each.choice.position for each in reader.sample(3, 1, 7)] == [8, 9, 10]
+    assert reader.count() == 10
+    reader.close()
 
 
 def test_too_many_are_lost_and_counted(tmp_path: Path) -> None:

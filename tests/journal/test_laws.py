@@ -15,7 +15,7 @@ import pytest
 from app.domain.lines import Entry, Line, Referred, Verdict
 from app.domain.refusals import Busy
 from app.journal.memory import MemoryJournal
-from app.journal.protocol import Committed, Journal
+from app.journal.protocol import ID_LIFE_DAYS, Committed, Journal
 from app.journal.sqlite import SqliteJournal
 from tests.journal.samples import (
     HOUR,
@@ -189,6 +189,19 @@ def test_verdicts_may_come_twice_change_and_be_of_strangers(make: Make) -> None:
     assert journal.find(stranger) is None
     assert journal.find(of_no_day) is None
     assert put(journal, shown(2))[0] == Committed(0, shown(2), 2)
+
+
+def test_ids_are_forgotten_when_every_token_of_their_day_is_dead(make: Make) -> None:
+    journal = make()
+    put(journal, shown(1), shown(1, hour=HOUR + 24))
+    last_day = HOUR // 24 + ID_LIFE_DAYS
+    journal.forget(last_day)
+    sleep(0.15)
+    assert journal.find(event_id(shown(1))) == (1, None), "its last day is not over"
+    journal.forget(last_day + 1)
+    assert eventually(lambda: journal.find(event_id(shown(1))) is None)
+    assert journal.find(event_id(shown(1, hour=HOUR + 24))) == (2, None)
+    assert (journal.last_position, len(journal.read(0, 9))) == (2, 2), "lines stay"
 
 
 def test_times_never_fall_with_the_position(make: Make) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,30 @@ def test_one_of_the_same_position_is_replaced_and_leftovers_go(tmp_path: Path) -
     assert snapshots.write(tmp_path, 5, {"b": b"new"}, {}) == path
     assert snapshots.read(path).parts == {"b": b"new"}
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("failing", range(1, 12))
+def test_a_disk_that_fails_on_the_way_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    """Eight parts, the manifest and two directories are synced; each sync fails once."""
+    snapshots.write(tmp_path, 1, {"b": b"before"}, {})
+    calls, real = 0, os.fsync
+
+    def fsync(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == failing:
+            raise OSError(28, "no room")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="no room"):
+        snapshots.write(tmp_path, 2, parts(), {})
+    found, damaged = snapshots.latest(tmp_path)
+    assert found is not None
+    # The last sync is of the rename: by then the new one is whole, though it may not outlive the power.
+    assert (found.position, damaged) == (1 if failing < 11 else 2, [])
 
 
 def test_the_listing_tells_what_is_there(tmp_path: Path) -> None:

@@ -135,6 +135,8 @@ def test_rows_are_learned_in_the_order_of_time_however_it_is_written(tmp_path: P
     ):
         log = written(tmp_path, "times.csv", rows.with_columns(spelled.alias("at")))
         assert replayed(tmp_path, log).p.tolist() == plain.p.tolist(), spelled[0]
+    typed = written(tmp_path, "times.parquet", rows.with_columns(abroad.alias("at")))
+    assert replayed(tmp_path, typed).p.tolist() == plain.p.tolist()
     unsorted = replayed(
         tmp_path, written(tmp_path, "log.csv", rows), schema=SCHEMA.replace('time = "at"', "")
     )

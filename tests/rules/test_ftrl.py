@@ -386,7 +386,21 @@ def test_a_certain_model_that_errs_recovers() -> None:
     model.check(Rates())
 
 
-def test_warm_compiles_what_the_project_calls() -> None:
+def test_after_warm_nothing_compiles_in_a_node() -> None:
+    """A compile on the loop would stall every request for half a second."""
     ftrl.warm()
-    for name in ("learn", "learn_large", "unlearn", "step", "learn_log", "cells_of", "derive_weights"):
-        assert getattr(ftrl, name).signatures
+    names = ("cells_of", "learn", "sums_of", "unlearn", "step", "derive_weights", "logit_of", "sigmoid")
+    before = [len(getattr(ftrl, name).signatures) for name in names]
+    assert min(before) >= 1
+    z, n, w = np.zeros((4, 8)), np.zeros((4, 8)), np.zeros((4, 8), np.float32)
+    rows, columns = np.frombuffer(b"\0\0\1\0", "<u2"), np.frombuffer(b"\0\0\3\0", "<u2")
+    cells, hyper = np.empty(16, np.int64), Rates().array()
+    sums = (z.reshape(-1), n.reshape(-1), w.reshape(-1))
+    main, total = ftrl.cells_of(rows, columns, 8, 4_000, cells)
+    p = ftrl.learn(*sums, cells, main, total, PRIOR_LOGIT, 1.0, 0.0, hyper)
+    gradient, advance = ftrl.sums_of(p, 1.0, 0.0)
+    ftrl.step(*sums, cells, main, total, gradient, advance, hyper)
+    ftrl.unlearn(*sums, cells, main, total, gradient, advance, hyper)
+    ftrl.derive_weights(z[1:2], n[1:2], w[1:2], 1, 0, hyper)
+    ftrl.sigmoid(ftrl.logit_of(sums[2], cells, total, PRIOR_LOGIT))
+    assert [len(getattr(ftrl, name).signatures) for name in names] == before

@@ -56,14 +56,23 @@ def _too_large(limit_bytes: int) -> Refused:
 async def take_import(node: Node, zone: str, request: Request, quiet: bool) -> Response:
     """Validate a body in the workers, bring it into force slice by slice, and tell what became of it."""
     body = await read_body(request, MAX_IMPORT_BYTES)
-    results = await flow.import_things(node, _parsed(body, zone, node.workers))
-    counts = Counter(result.status for result in results)
+    head, results = await import_body(node, zone, body)
     shown = [result for result in results if not quiet or result.status == "refused"]
-    head = {status: counts[status] for status in ("created", "updated", "unchanged", "refused")}
     return StreamingResponse(_report(head, shown), media_type="application/json")
 
 
-async def _parsed(body: bytearray, zone: str, workers: Executor) -> AsyncIterator[Sequence[flow.ParsedLine]]:
+async def import_body(
+    node: Node, zone: str, body: bytes | bytearray
+) -> tuple[dict[str, int], list[flow.ImportedLine]]:
+    """Bring a body's lines into force; returns how many fared how, and how each fared."""
+    results = await flow.import_things(node, _parsed(body, zone, node.workers))
+    counts = Counter(result.status for result in results)
+    return {status: counts[status] for status in ("created", "updated", "unchanged", "refused")}, results
+
+
+async def _parsed(
+    body: bytes | bytearray, zone: str, workers: Executor
+) -> AsyncIterator[Sequence[flow.ParsedLine]]:
     """Parse piece after piece, one ahead of what is being brought into force."""
     loop = asyncio.get_running_loop()
     waiting = iter(pieces(body))

@@ -6,6 +6,7 @@ checked once. Refusals leave as exceptions; the application's handlers turn them
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from app.flows.node import Node
 
 MAX_DOCUMENT_BYTES = 1 << 20
+_REVISION = re.compile(r'"([1-9][0-9]{0,17})"')
 MERGE_PATCH = "application/merge-patch+json"
 PATHS: dict[Kind, str] = {
     "advertiser": "/v1/advertisers",
@@ -156,8 +158,7 @@ def _if_match(request: Request) -> flow.IfMatch:
     tags = [tag.strip() for line in sent for tag in line.split(",")]
     if "*" in tags:
         return flow.ANY_REVISION
-    numbers = [tag[1:-1] for tag in tags if len(tag) > 2 and tag[0] == tag[-1] == '"']
-    return frozenset(int(number) for number in numbers if number.isascii() and number.isdigit())
+    return frozenset(int(match[1]) for tag in tags if (match := _REVISION.fullmatch(tag)))
 
 
 def _limit(sent: str) -> int:

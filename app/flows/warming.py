@@ -1,0 +1,58 @@
+"""Every kernel compiled (or loaded) before the node is ready: a first compile on the loop stalls it."""
+
+from __future__ import annotations
+
+from app.domain import ids
+from app.domain.catalogue import AdGroup, Advertiser, Campaign, Creative, Placement, Pricing, Publisher, Thing
+from app.domain.decisions import ServedAd
+from app.domain.lines import (
+    Catalogued,
+    Clicked,
+    Configured,
+    Entry,
+    FoldSettings,
+    Line,
+    Refunded,
+    Shown,
+    Ticked,
+)
+from app.domain.requests import AdRequest, Ask, Person
+from app.rules import ftrl
+from app.state.apply import apply
+from app.state.choose import Chooser
+from app.state.state import State
+
+_THINGS: tuple[Thing, ...] = (
+    Publisher(id="p"),
+    Placement(id="p", publisher_id="p", floor_micros=1, prior_ctr=0.02),
+    Advertiser(id="a"),
+    Campaign(id="c", advertiser_id="a"),
+    AdGroup(id="g", campaign_id="c", pricing=Pricing(kind="cpc", bid_micros=1_000_000)),
+    AdGroup(id="h", campaign_id="c", pricing=Pricing(kind="cpm", bid_micros=1_000_000)),
+    Creative(id="x", ad_group_id="g", format="banner", landing_url="https://a.example"),
+    Creative(id="y", ad_group_id="h", format="banner", landing_url="https://a.example"),
+)
+
+
+def warm() -> None:
+    """Live a tiny life on a state of its own: every line kind, every kernel, every type they meet."""
+    ftrl.warm()
+    state = State(columns=1_024, recent=16)
+    lines: list[Line] = [Configured(at_ms=0, settings=FoldSettings()), Ticked(at_ms=1)]
+    lines += [Catalogued(at_ms=1, thing=thing) for thing in _THINGS]
+    for line in lines:
+        apply(state, Entry(state.position + 1, line))
+    ask = Ask(name="p", placement_id="p", count=2)
+    request = AdRequest(request_id="", asks=(ask,), person=Person(gender="F", age=30))
+    choice = Chooser(state).choose(request, ids.request_key(0, bytes(10)), 1)
+    ad = ServedAd(
+        decision_id=choice.placed[0].decision_id, ad_index=0, creative_id="x", creative_index=0,
+        generation=0, placement_id="p", publisher_id="p", rows=bytes(2), columns=bytes(2),
+        schema_version=1, price_micros=1, price_kind="cpc", pctr=0.01, variant=0, issued_at_ms=1,
+    )  # fmt: skip
+    shown = Shown(at_ms=2, ad=ad)
+    position = state.position + 1
+    apply(state, Entry(position, shown))
+    apply(state, Entry(position + 1, Clicked(at_ms=2, ad=ad)))
+    refunded = Refunded(at_ms=3, target_id=shown.event_id, target_position=position, target=shown)
+    apply(state, Entry(position + 2, refunded))

@@ -1,0 +1,305 @@
+"""Wires a node: files, state, journal, doors, servers and signals. Decides nothing about ads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import hashlib
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from ipaddress import ip_address
+from multiprocessing import get_context
+from pathlib import Path
+
+import structlog
+import uvicorn
+import uvloop
+
+from app import __version__
+from app.domain.lines import Configured
+from app.domain.refusals import Refused
+from app.flows.counters import Counters
+from app.flows.follow import Follow
+from app.flows.node import Node
+from app.flows.snapshotting import load, snapshot_forever, snapshot_now
+from app.flows.ticking import tick_forever, tick_line
+from app.flows.warming import warm
+from app.journal.decisions import DecisionStore
+from app.journal.sqlite import SqliteJournal
+from app.settings import Settings
+from app.state.choose import Chooser
+from app.web.admin import admin_app
+from app.web.ads import AdsDoor
+from app.web.links import Links
+from app.web.public import public_app
+from app.web.tokens import Tokens
+
+LOG = structlog.get_logger()
+SWITCH_INTERVAL_S = 0.0005  # how soon the loop gets the interpreter back from other threads
+KEEP_ALIVE_S = 300
+DRAIN_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where a node listens; port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    admin_host: str = "127.0.0.1"
+    admin_port: int = 8001
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A node that answers, and where."""
+
+    node: Node
+    public_url: str
+    admin_url: str
+    admin_key: str | None  # only when it was made or given just now
+    stop: Callable[[], None]
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that leaves signals to the node: two of them share one loop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.contextmanager
+def locked(data: Path) -> Iterator[None]:
+    """Hold a data directory; a second node or an import beside a running one is refused.
+
+    Errors  Refused("data_locked"), Refused("data_unusable").
+    """
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        handle = (data / "lock").open("w")
+    except OSError as error:
+        raise Refused("data_unusable", f"{data}: {error.strerror}") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Refused("data_locked", f"{data} belongs to a running node") from error
+        yield
+
+
+@contextlib.asynccontextmanager
+async def open_node(
+    settings: Settings, data: Path, public_url: str, *, loopback: bool
+) -> AsyncIterator[Node]:
+    """Open a node on its data directory (held by the caller): restored, not yet caught up."""
+    state, damaged = load(data / "snapshots", settings.columns)
+    for reason in damaged:
+        LOG.error("snapshot_refused", reason=reason)
+    counters = Counters()
+    counters.build_info.labels(__version__).set(1)
+    journal = SqliteJournal(data / "journal.db", on_commit_seconds=counters.commit_seconds.observe)
+    decisions = DecisionStore(data / "decisions.db", max_bytes=settings.decisions_mib << 20)
+    workers = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_calm_worker)
+    node = Node(
+        settings=settings.node(data, public_url, loopback=loopback),
+        state=state,
+        chooser=Chooser(state),
+        journal=journal,
+        decisions=decisions,
+        follow=Follow(state, journal, lambda entry, outcome: counters.applied(state, entry, outcome)),
+        counters=counters,
+        clock_ms=lambda: time.time_ns() // 1_000_000,
+        workers=workers,
+        missing={"kernels", "journal"},
+    )
+    try:
+        yield node
+    finally:
+        await asyncio.to_thread(journal.close)
+        await asyncio.to_thread(decisions.close)
+        workers.shutdown(wait=False, cancel_futures=True)
+
+
+async def make_ready(node: Node) -> None:
+    """Warm the kernels, catch up with the journal, and tell the fold settings and time."""
+    await asyncio.to_thread(warm)
+    node.missing.discard("kernels")
+    lines = await node.follow.catch_up()
+    if node.state.position == 0 or node.state.settings != node.settings.fold:
+        await node.submit(Configured(at_ms=node.now_ms(), settings=node.settings.fold))
+    await node.submit(tick_line(node))
+    LOG.info("caught_up", lines=lines, position=node.state.position)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    node.missing.discard("journal")
+
+
+async def serve(settings: Settings, data: Path, listen: Listen, on_ready: Callable[[Running], None]) -> None:
+    """Run a node until it is told to stop, by a signal or by `Running.stop`.
+
+    Errors  Refused: `data_locked`, `port_taken`, `data_unusable`.
+    """
+    with (
+        locked(data),
+        bound(listen.host, listen.port) as public,
+        bound(listen.admin_host, listen.admin_port) as admin,
+    ):
+        public_url, admin_url = url_of(listen.host, public), url_of(listen.admin_host, admin)
+        key, key_hash = admin_key(settings, data)
+        async with open_node(settings, data, public_url, loopback=is_loopback(listen.host)) as node:
+            tokens = Tokens(token_masters(data), settings.lives_s(), secrets.token_bytes(8))
+            links = Links(node.settings.public_url, tokens)
+            ads = AdsDoor(node, links, tokens, admin=True)
+            servers = [
+                server(public_app(node, tokens, links)),
+                server(admin_app(node, admin_key_hash=key_hash, ads_door=ads)),
+            ]
+            stopping = asyncio.Event()
+            for one in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(one, stopping.set)
+            running = Running(node, public_url, admin_url, key, stopping.set)
+            await _run(node, servers, [public, admin], stopping, lambda: on_ready(running))
+
+
+async def _run(
+    node: Node,
+    servers: list[Server],
+    sockets: list[socket.socket],
+    stopping: asyncio.Event,
+    on_ready: Callable[[], None],
+) -> None:
+    answering = [
+        asyncio.create_task(one.serve(sockets=[at])) for one, at in zip(servers, sockets, strict=True)
+    ]
+    working: list[asyncio.Task[None]] = []
+    ended = asyncio.ensure_future(stopping.wait())
+    starting = asyncio.create_task(make_ready(node))
+    await asyncio.wait({ended, starting, *answering}, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        if starting.done():
+            starting.result()
+            working = [asyncio.create_task(tick_forever(node)), asyncio.create_task(snapshot_forever(node))]
+            on_ready()
+            await asyncio.wait({ended, *answering, *working}, return_when=asyncio.FIRST_COMPLETED)
+            for task in working:
+                if task.done():
+                    task.result()  # a heart that stopped is an error, not a way to end
+    finally:
+        node.missing.add("stopping")
+        for task in (*working, starting):
+            task.cancel()
+        ended.cancel()
+        for one in servers:
+            one.should_exit = True
+        await asyncio.gather(*answering, return_exceptions=True)
+        if working:
+            await _last_snapshot(node)
+
+
+async def _last_snapshot(node: Node) -> None:
+    try:
+        LOG.info("snapshot", **await snapshot_now(node))
+    except Exception as error:
+        LOG.error("snapshot_failed", error=str(error))  # noqa: TRY400
+
+
+def run(settings: Settings, data: Path, listen: Listen, on_ready: Callable[[Running], None]) -> None:
+    """Run a node on an event loop of its own."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings, data, listen, on_ready))
+
+
+def server(app: object) -> Server:
+    """Make a server for one port."""
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        http="httptools", ws="none", lifespan="off", access_log=False, log_level="warning",
+        timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=DRAIN_S, proxy_headers=False,
+        server_header=False, backlog=2048,
+    )  # fmt: skip
+    return Server(config)
+
+
+@contextlib.contextmanager
+def bound(host: str, port: int) -> Iterator[socket.socket]:
+    """Bind a listening address.
+
+    Errors  Refused("port_taken").
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+        except OSError as error:
+            raise Refused("port_taken", f"{host}:{port}: {error.strerror}") from error
+        yield listening
+
+
+def url_of(host: str, listening: socket.socket) -> str:
+    """Write the URL of a listener; one on all addresses is named by loopback."""
+    port = listening.getsockname()[1]
+    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{name}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine can reach a host's listeners."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def admin_key(settings: Settings, data: Path) -> tuple[str | None, bytes]:
+    """Find the admin key's hash; the key itself only when it was given or is made now.
+
+    Made at first start, written to DIR/admin.key (0600), otherwise kept only as a hash.
+    """
+    if settings.admin_key:
+        return settings.admin_key, hashlib.sha256(settings.admin_key.encode()).digest()
+    hashed = data / "admin.key.sha256"
+    if hashed.exists():
+        return None, bytes.fromhex(hashed.read_text().strip())
+    key = "adj_" + secrets.token_urlsafe(32)
+    write_secret(data / "admin.key", key + "\n")
+    digest = hashlib.sha256(key.encode()).digest()
+    write_secret(hashed, digest.hex() + "\n")
+    return key, digest
+
+
+def token_masters(data: Path) -> list[bytes]:
+    """Read the token masters, newest first, making one at first start (DIR/token.key, 0600)."""
+    path = data / "token.key"
+    if not path.exists():
+        write_secret(path, secrets.token_hex(32) + "\n")
+    return [bytes.fromhex(line) for line in path.read_text().split()]
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, durably."""
+    temporary = path.with_suffix(path.suffix + ".new")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _calm_worker() -> None:
+    """Workers give way to the loop, and leave Ctrl-C to the node."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(10)

@@ -1,0 +1,111 @@
+"""The demo's audience side: fill a node with the sample catalogue, send people to it, show what happens.
+
+It talks to the node over HTTP alone, from a process of its own; who starts the node is no concern here.
+"""
+
+import asyncio
+import sys
+import time
+from contextlib import nullcontext, suppress
+
+import msgspec
+from rich.console import Console
+from rich.live import Live
+
+from app.domain.refusals import Refused
+from app.offline.audience import Audience
+from app.offline.client import Client
+from app.offline.drive import Driver
+from app.offline.live import dashboard, plain_line
+from app.offline.sample import Line, sample_catalogue
+from app.offline.tally import Figure, summary
+
+READY_WITHIN_S = 120.0
+IMPORT_WITHIN_S = 300.0
+_encoder = msgspec.json.Encoder()
+
+
+def run_demo(
+    public_url: str,
+    admin_url: str,
+    admin_key: str,
+    duration: float | None = None,
+    rate: float = 200.0,
+    seed: int = 1,
+    json_out: bool = False,
+) -> dict[str, Figure]:
+    """Import the sample, drive the audience, and return what `demo --json` prints.
+
+    Without a duration it runs until interrupted (Ctrl-C), and returns what it has by then. With
+    `json_out` nothing is shown on the way.
+
+    Units   duration in seconds, rate in requests per second.
+    Errors  Refused `not_ready`, `import_failed`.
+    """
+    catalogue = list(sample_catalogue(seed))
+    driver = Driver(Audience(seed, catalogue), public_url, rate)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_demo(driver, admin_url, admin_key, catalogue, duration, json_out))
+    return summary(driver.ledger, driver.elapsed_s)
+
+
+async def _demo(
+    driver: Driver, admin_url: str, admin_key: str, catalogue: list[Line], duration: float | None, quiet: bool
+) -> None:
+    async with Client(admin_url, 1, {"Authorization": f"Bearer {admin_key}"}) as admin:
+        await wait_until_ready(admin)
+        await import_catalogue(admin, catalogue)
+    watching = asyncio.create_task(_watch(driver, quiet))
+    try:
+        await driver.run(duration)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+async def wait_until_ready(admin: Client, within_s: float = READY_WITHIN_S) -> None:
+    """Ask `/readyz` until it says yes.
+
+    Errors  Refused `not_ready` when that takes too long.
+    """
+    give_up_s = time.monotonic() + within_s
+    while time.monotonic() < give_up_s:
+        try:
+            if (await admin.get("/readyz")).status == 200:
+                return
+        except (OSError, TimeoutError):
+            pass  # not listening yet
+        await asyncio.sleep(0.1)
+    raise Refused("not_ready", f"the node was not ready within {within_s:.0f} s")
+
+
+async def import_catalogue(admin: Client, catalogue: list[Line]) -> None:
+    """Send a catalogue through `POST /v1/import`. Safe to send again.
+
+    Errors  Refused `import_failed` with the first line that was refused.
+    """
+    body = b"".join(_encoder.encode(line) + b"\n" for line in catalogue)
+    reply = await admin.post("/v1/import?quiet=true", "application/x-ndjson", body, IMPORT_WITHIN_S)
+    if reply.status != 200:
+        raise Refused("import_failed", f"the import was answered {reply.status}: {reply.body[:300]!r}")
+    result = msgspec.json.decode(reply.body)
+    if result["counts"]["refused"]:
+        raise Refused("import_failed", f"the first line refused: {result['lines'][0]}")
+
+
+async def _watch(driver: Driver, quiet: bool) -> None:
+    """Show the ledger each second until cancelled."""
+    console = Console()
+    picture = Live(console=console, auto_refresh=False) if console.is_terminal and not quiet else None
+    with picture or nullcontext():
+        try:
+            while True:
+                await asyncio.sleep(1.0)
+                if picture is not None:
+                    picture.update(dashboard(driver.ledger, driver.elapsed_s), refresh=True)
+                elif not quiet:
+                    sys.stdout.write(plain_line(driver.ledger, driver.elapsed_s) + "\n")
+                    sys.stdout.flush()
+        finally:
+            if picture is not None:
+                picture.update(dashboard(driver.ledger, driver.elapsed_s), refresh=True)

@@ -1,0 +1,150 @@
+"""The environment, read once: every `ADJUDGE_*` setting with its default and what it means."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import available_timezones
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.domain.lines import FoldSettings
+from app.domain.money import MICROS
+from app.domain.refusals import Refused
+from app.flows.node import NodeSettings
+
+Seconds = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Penalty = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Settings(BaseSettings):
+    """All settings. Frozen; a wrong value is refused at start, by name."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ADJUDGE_", frozen=True, extra="ignore", env_ignore_empty=True
+    )
+
+    currency: str = Field(default="KRW", pattern="^[A-Z]{3}$", description="account currency (ISO 4217)")
+    rates: str = Field(default="", description="account currency per unit of others, e.g. USD=1350,EUR=1480")
+    time_zone: str = Field(
+        default="Asia/Seoul", description="the node's zone: report days, hour and weekday rows"
+    )
+    public_url: str = Field(
+        default="", description="start of all tracking URLs; default: the public listener"
+    )
+    open_doors: bool = Field(default=False, description="open ad and event doors when not bound to loopback")
+    admin_key: str = Field(default="", description="admin key for this run; nothing is stored then")
+
+    prior_ctr: Probability = Field(default=0.01, description="pCTR before any data")
+    prior_cvr: Probability = Field(default=0.05, description="CVR before any data (used once cpa is sold)")
+    alpha: Rate = Field(default=0.1, description="learning rate of main cells")
+    cross_alpha: Rate = Field(default=0.02, description="learning rate of cross cells")
+    beta: Penalty = Field(default=1.0, description="FTRL beta")
+    l1: Penalty = Field(default=0.0, description="L1 of main cells")
+    cross_l1: Penalty = Field(default=0.0, description="L1 of cross cells")
+    l2: Penalty = Field(default=1.0, description="L2 of all cells")
+    columns: Annotated[int, Field(ge=1_024, le=65_535)] = Field(
+        default=16_384,
+        description="columns of the matrix: creatives, campaigns, advertisers, shapes, categories",
+    )
+    exploration: Literal["off"] = Field(default="off", description="off until it exists")
+    invalid_traffic: Literal["off"] = Field(default="off", description="off until it exists")
+
+    click_window_s: Seconds = Field(default=600, description="a click later than this is not in the log loss")
+    held_s: Seconds = Field(default=600, description="how long a click waits for its impression")
+    in_flight_s: Seconds = Field(default=60, description="how long an answer's value counts against budgets")
+    silence_clicks: Seconds = Field(
+        default=30, description="predicted clicks without any before learning stops"
+    )
+    life_impression_s: Seconds = Field(default=86_400, description="life of impression tokens")
+    life_click_s: Seconds = Field(default=86_400, description="life of click tokens")
+    life_conversion_s: Annotated[int, Field(gt=0, le=30 * 86_400)] = Field(
+        default=30 * 86_400, description="life of conversion tokens"
+    )
+    life_dismissal_s: Seconds = Field(default=86_400, description="life of dismissal tokens")
+    life_win_s: Seconds = Field(default=86_400, description="life of win notice tokens")
+    life_loss_s: Seconds = Field(default=86_400, description="life of loss notice tokens")
+
+    trace_hours: Seconds = Field(default=24, description="hours for which decisions can be traced")
+    snapshots: Seconds = Field(default=3, description="snapshots kept beside one an hour")
+    snapshot_every_s: Seconds = Field(default=600, description="seconds between snapshots")
+    snapshot_every_lines: Seconds = Field(default=100_000, description="journal lines between snapshots")
+    decisions_mib: Seconds = Field(default=2_048, description="bound of the decision file")
+    retention_days: Seconds = Field(default=30, description="days of journal to keep (trimming comes later)")
+    trusted_proxies: str = Field(default="", description="addresses whose X-Forwarded-For is believed")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="log level")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError("not an IANA time zone")
+        return value
+
+    @field_validator("rates")
+    @classmethod
+    def _sound_rates(cls, value: str) -> str:
+        read_rates(value)
+        return value
+
+    def fold(self) -> FoldSettings:
+        """The settings that the fold reads."""
+        shared = set(FoldSettings.__struct_fields__) & set(type(self).model_fields)
+        return FoldSettings(**{name: getattr(self, name) for name in shared})
+
+    def lives_s(self) -> dict[str, int]:
+        """Token lives by kind."""
+        kinds = ("impression", "click", "conversion", "dismissal", "win", "loss")
+        return {kind: getattr(self, f"life_{kind}_s") for kind in kinds}
+
+    def node(self, data: Path, public_url: str, *, loopback: bool) -> NodeSettings:
+        """What flows and doors need of the settings."""
+        return NodeSettings(
+            data=data,
+            columns=self.columns,
+            fold=self.fold(),
+            currency=self.currency,
+            rates_micros=read_rates(self.rates),
+            public_url=self.public_url or public_url,
+            open_doors=loopback or self.open_doors,
+            trace_hours=self.trace_hours,
+            snapshots=self.snapshots,
+            snapshot_every_s=self.snapshot_every_s,
+            snapshot_every_lines=self.snapshot_every_lines,
+        )
+
+
+def read_settings() -> Settings:
+    """Read the environment.
+
+    Errors  Refused("setting") naming the variable.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "ADJUDGE_" + str(first["loc"][0]).upper()
+        raise Refused("setting", f"{name}: {first['msg']}", name) from error
+
+
+def read_rates(text: str) -> dict[str, int]:
+    """Read `USD=1350,EUR=1480`: account micros per unit of each currency.
+
+    >>> read_rates("USD=1350,EUR=1480.5")
+    {'USD': 1350000000, 'EUR': 1480500000}
+    """
+    rates: dict[str, int] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, amount = part.partition("=")
+        try:
+            micros = int(Decimal(amount) * MICROS)
+        except (InvalidOperation, ValueError, OverflowError) as error:
+            raise ValueError(f"{part}: a rate is written USD=1350") from error
+        if len(name) != 3 or not name.isupper() or micros <= 0:
+            raise ValueError(f"{part}: a rate is written USD=1350")
+        rates[name] = micros
+    return rates

@@ -1,0 +1,119 @@
+"""Who may come in: one layer before every route of the admin port, and a limit to what they may carry.
+
+Without a key every path answers 401, known or not, so that nobody can map the house from outside. The layer
+is plain ASGI: it holds no body and starts no task.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from hmac import compare_digest
+from ipaddress import ip_address
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.domain.refusals import Refused
+from app.web.problems import problem, refusal
+
+MAX_BODY_BYTES = 1 << 20
+OPEN_PATHS = frozenset(
+    {"/healthz", "/readyz", "/docs", "/openapi.json", "/openapi-public.json", "/console/login"}
+)
+OPEN_FOLDERS = ("/docs/", "/console/static/")
+LOOPBACK_PATHS = frozenset({"/metrics"})
+# A proxy on this machine stands before somebody else, whatever address it speaks from.
+_FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
+
+
+def key_hash(key: str) -> bytes:
+    """Hash an admin key; the node keeps nothing else of it."""
+    return sha256(key.encode()).digest()
+
+
+class AdminAuth:
+    """Lets requests with the admin key through, and those that need none."""
+
+    def __init__(self, app: ASGIApp, admin_key_hash: bytes) -> None:
+        self.app = app
+        self.admin_key_hash = admin_key_hash
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or is_open(scope) or self._has_key(scope):
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            answer = problem(401, "unauthorized", "send the admin key as a bearer token", _CHALLENGE)
+            await answer(scope, receive, send)
+
+    def _has_key(self, scope: Scope) -> bool:
+        sent = [value for name, value in scope["headers"] if name == b"authorization"]
+        if len(sent) != 1:
+            return False
+        scheme, _, key = sent[0].partition(b" ")
+        # Always hashed and compared whole, so that the time taken says nothing about the key.
+        matches = compare_digest(sha256(key.strip(b" ")).digest(), self.admin_key_hash)
+        return matches and scheme.lower() == b"bearer"
+
+
+_CHALLENGE = {"WWW-Authenticate": "Bearer"}
+
+
+def is_open(scope: Scope) -> bool:
+    """Say whether a request needs no key.
+
+    >>> is_open({"type": "http", "path": "/v1/reports", "headers": [], "client": ("127.0.0.1", 5)})
+    False
+    >>> is_open({"type": "http", "path": "/metrics", "headers": [], "client": ("127.0.0.1", 5)})
+    True
+    """
+    if scope["type"] != "http":
+        return False
+    path: str = scope["path"]
+    if path in OPEN_PATHS or path.startswith(OPEN_FOLDERS):
+        return True
+    return path in LOOPBACK_PATHS and _is_local(scope)
+
+
+def _is_local(scope: Scope) -> bool:
+    client = scope.get("client")
+    if client is None or any(name in _FORWARDED for name, _ in scope["headers"]):
+        return False
+    try:
+        address = ip_address(client[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
+
+
+class BodyLimit:
+    """Refuses a body beyond a limit as soon as it is known, wherever it is read. `unlimited` paths differ."""
+
+    def __init__(self, app: ASGIApp, limit_bytes: int, unlimited: frozenset[str]) -> None:
+        self.app = app
+        self.limit_bytes = limit_bytes
+        self.unlimited = unlimited  # their doors have limits of their own
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in self.unlimited:
+            await self.app(scope, receive, send)
+            return
+        announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if announced.isdigit() and int(announced) > self.limit_bytes:
+            await refusal(self._too_large())(scope, receive, send)
+            return
+        taken = 0
+
+        async def limited() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self.limit_bytes:
+                raise self._too_large()
+            return message
+
+        await self.app(scope, limited, send)
+
+    def _too_large(self) -> Refused:
+        return Refused("too_large", f"a body is at most {self.limit_bytes} bytes")

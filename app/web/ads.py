@@ -1,0 +1,341 @@
+"""`POST /v1/ads`: our own JSON in and out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from app.domain import ids
+from app.domain.catalogue import Blocked, Creative
+from app.domain.decisions import Choice, Placed, ServedAd, Win
+from app.domain.money import MICROS, to_micros
+from app.domain.refusals import FieldError, Refused
+from app.domain.requests import MAX_ADS_PER_PLACEMENT, MAX_PLACEMENTS, AdRequest, Ask, Person, Surroundings
+from app.flows.agents import device_of
+from app.flows.node import Node
+from app.flows.serve import preview, serve, served_ads
+from app.web.asgi import JSON, Answer, Asked
+from app.web.links import AdLinks, Links
+from app.web.markup import render
+from app.web.tokens import Tokens
+
+Text = Annotated[str, Meta(max_length=256)]
+Texts = Annotated[list[Text], Meta(max_length=1000)]
+_SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
+
+
+class PlacementIn(Struct, kw_only=True):
+    """One placement asked for; sizes and formats narrow its own, the floor only raises its floor."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=256)]
+    placement_id: Annotated[str, Meta(pattern=f"^{ids.ID_PATTERN.pattern}$")]
+    sizes: Texts = []
+    formats: Annotated[list[Literal["banner", "video", "audio", "native"]], Meta(max_length=4)] = []
+    count: Annotated[int, Meta(ge=1, le=MAX_ADS_PER_PLACEMENT)] = 1
+    floor_cpm: Decimal | None = None
+
+
+class UserIn(Struct, kw_only=True):
+    """Who looks; what is absent is unknown."""
+
+    id: Text | None = None
+    gender: Text | None = None
+    age: Annotated[int, Meta(ge=0, le=150)] | None = None
+    region: Text | None = None
+    interests: Texts = []
+    segments: Texts = []
+
+
+class ContextIn(Struct, kw_only=True):
+    """Where the ad will stand. A `device` or `os` beats what the user agent tells."""
+
+    url: Annotated[str, Meta(max_length=4096)] | None = None
+    site_category: Texts = []
+    device: Text | None = None
+    os: Text | None = None
+    ip: Text | None = None
+    user_agent: Annotated[str, Meta(max_length=4096)] | None = None
+    keys: dict[str, str | int | float | list[str | int | float]] = {}
+
+
+class BlockedIn(Struct, kw_only=True):
+    """What may not be shown on this request."""
+
+    categories: Texts = []
+    advertisers: Texts = []
+    creatives: Texts = []
+
+
+class ConsentIn(Struct, kw_only=True):
+    """Whether personal features may be used; where GDPR applies they need saying so."""
+
+    gdpr: bool = False
+    personal: bool | None = None
+
+
+class AdsIn(Struct, kw_only=True):
+    """The body of POST /v1/ads. Unknown fields are tolerated."""
+
+    placements: Annotated[list[PlacementIn], Meta(min_length=1, max_length=MAX_PLACEMENTS)]
+    request_id: Text | None = None
+    user: UserIn | None = None
+    context: ContextIn | None = None
+    blocked: BlockedIn | None = None
+    consent: ConsentIn | None = None
+    tmax_ms: Annotated[int, Meta(ge=0)] | None = None
+    explain: bool | None = False
+    at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdsAsked:
+    """A request for ads, and how it wants to be answered. `at_ms` asks for a preview."""
+
+    request: AdRequest
+    explain: bool
+    at_ms: int | None
+
+
+_decoder = msgspec.json.Decoder(AdsIn)
+_encode = msgspec.json.Encoder().encode
+
+
+def read_ads(body: bytes, *, admin: bool) -> AdsAsked:
+    """Read a body.
+
+    Errors  Refused, in this order: `not_json`, `invalid` (what does not fit its type), `admin_door_only`,
+            `duplicate_name`, `invalid` (what does not fit otherwise).
+    """
+    try:
+        asked = _decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise misfit(error) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refused("not_json", "the body is not JSON") from error
+    if not admin and (asked.explain or asked.at is not None):
+        field = "explain" if asked.explain else "at"
+        raise Refused("admin_door_only", f"`{field}` is answered on the admin port alone", field)
+    names = [placement.name for placement in asked.placements]
+    if len(set(names)) != len(names):
+        at = next(i for i, name in enumerate(names) if name in names[:i])
+        raise Refused("duplicate_name", "each placement needs a name of its own", f"placements[{at}].name")
+    at_ms = _time_ms(asked.at, "at") if asked.at is not None else None
+    return AdsAsked(_request(asked), bool(asked.explain), at_ms)
+
+
+def misfit(error: msgspec.ValidationError) -> Refused:
+    """Turn msgspec's message into a refusal that names the field.
+
+    >>> misfit(msgspec.ValidationError("Expected `int`, got `str` - at `$.placements[0].count`")).field
+    'placements[0].count'
+    """
+    text, _, path = str(error).partition(" - at `$")
+    field = path.rstrip("`").lstrip(".").replace("[...]", "")
+    missing = re.match(r"Object missing required field `(.+)`", text)
+    if missing:
+        field = f"{field}.{missing[1]}" if field else missing[1]
+    code = "required" if missing else "invalid"
+    return Refused("invalid", text, field or None, (FieldError(field, code, text),) if field else ())
+
+
+def _request(asked: AdsIn) -> AdRequest:
+    context = asked.context or ContextIn()
+    device, system = context.device, context.os
+    if context.user_agent and not (device and system):
+        parsed = device_of(context.user_agent)
+        device, system = device or parsed[0], system or parsed[1]
+    blocked = asked.blocked
+    return AdRequest(
+        request_id=asked.request_id or "",
+        asks=tuple(_ask(placement, at) for at, placement in enumerate(asked.placements)),
+        person=_person(asked),
+        surroundings=Surroundings(
+            url=context.url,
+            site_category=tuple(context.site_category),
+            device=device,
+            os=system,
+            keys={key: _values(value) for key, value in context.keys.items()},
+        ),
+        blocked=Blocked(
+            categories=tuple(blocked.categories),
+            advertisers=tuple(blocked.advertisers),
+            creatives=tuple(blocked.creatives),
+        )
+        if blocked
+        else Blocked(),
+    )
+
+
+def _person(asked: AdsIn) -> Person | None:
+    user, consent = asked.user, asked.consent
+    if consent is not None and (consent.personal is False or (consent.gdpr and not consent.personal)):
+        return None
+    if user is None:
+        return Person()
+    return Person(
+        id=user.id,
+        gender=user.gender,
+        age=user.age,
+        region=user.region,
+        interests=tuple(user.interests),
+        segments=tuple(user.segments),
+    )
+
+
+def _ask(placement: PlacementIn, at: int) -> Ask:
+    floor_micros = 0
+    if placement.floor_cpm is not None:
+        try:
+            floor_micros = to_micros(placement.floor_cpm)
+        except ValueError as error:
+            raise _invalid(f"placements[{at}].floor_cpm", str(error)) from error
+    return Ask(
+        name=placement.name,
+        placement_id=placement.placement_id,
+        sizes=tuple(_size(text, f"placements[{at}].sizes[{i}]") for i, text in enumerate(placement.sizes)),
+        formats=tuple(placement.formats),
+        count=placement.count,
+        floor_micros=floor_micros,
+    )
+
+
+def _size(text: str, field: str) -> tuple[int, int]:
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise _invalid(field, "a size is written as 320x50")
+    return int(found[1]), int(found[2])
+
+
+def _values(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _time_ms(text: str, field: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise _invalid(field, "a time is RFC 3339 with an offset") from error
+    if moment.tzinfo is None or not 1970 <= moment.year <= 2200:
+        raise _invalid(field, "a time is RFC 3339 with an offset, from 1970 to 2200")
+    return int(moment.timestamp() * 1000)
+
+
+def _invalid(field: str, message: str) -> Refused:
+    return Refused("invalid", message, field, (FieldError(field, "invalid", message),))
+
+
+def money(micros: int) -> int | float:
+    """Write micros as a JSON number of at most six decimals; exact for every amount that we allow.
+
+    >>> money(2_000_000_000), money(1_764_705_883)
+    (2000, 1764.705883)
+    """
+    return micros // MICROS if micros % MICROS == 0 else micros / MICROS
+
+
+class AdsDoor:
+    """Answers POST /v1/ads on either port. `explain` is the admin port's way to show its reasons."""
+
+    def __init__(
+        self,
+        node: Node,
+        links: Links,
+        tokens: Tokens,
+        *,
+        admin: bool = False,
+        explain: Callable[[Node, AdRequest, Choice], dict[str, Any]] | None = None,
+    ) -> None:
+        self.node = node
+        self.links = links
+        self.tokens = tokens
+        self.admin = admin
+        self.explain = explain
+        self._full_pricing = admin or node.settings.open_doors
+
+    async def __call__(self, asked: Asked) -> Answer:
+        wanted = read_ads(asked.body, admin=self.admin)
+        if wanted.at_ms is not None:
+            choice = preview(self.node, wanted.request, wanted.at_ms)
+        else:
+            choice = serve(self.node, wanted.request)
+        answer = self._answer(wanted, choice)
+        if wanted.explain and self.explain is not None:
+            answer["explain"] = self.explain(self.node, wanted.request, choice)
+        filled = any(placed.wins for placed in choice.placed)
+        return Answer(200, _encode(answer), [JSON], "filled" if filled else "no_ad")
+
+    def _answer(self, wanted: AdsAsked, choice: Choice) -> dict[str, Any]:
+        decisions: dict[str, Any] = {}
+        no_ad: dict[str, Any] = {}
+        for placed in choice.placed:
+            if not placed.wins:
+                no_ad[placed.name] = {"code": placed.code, "reasons": placed.reasons}
+                continue
+            ads: list[ServedAd | None] = [None] * len(placed.wins)
+            if wanted.at_ms is None:
+                ads = list(served_ads(choice, placed))
+            decisions[placed.name] = [
+                self._decision(placed, win, ad) for win, ad in zip(placed.wins, ads, strict=True)
+            ]
+        return {"request_id": wanted.request.request_id, "decisions": decisions, "no_ad": no_ad}
+
+    def _decision(self, placed: Placed, win: Win, ad: ServedAd | None) -> dict[str, Any]:
+        creative = self.node.state.catalogue.ads.creatives[win.creative_index]
+        assert creative is not None
+        decision = {
+            "decision_id": ids.to_text(placed.decision_id),
+            "ad_index": win.ad_index,
+            "advertiser_id": win.advertiser_id,
+            "campaign_id": win.campaign_id,
+            "ad_group_id": win.ad_group_id,
+            "creative_id": win.creative_id,
+            "pricing": self._pricing(win),
+            "pctr": win.pctr,
+        }
+        if ad is None:
+            return {**decision, "ad": _ad(creative, None)}
+        links = self.links.of(self.tokens.seal(ad))
+        decision["ad"] = _ad(creative, links)
+        decision["impression_url"] = links.impression_url
+        decision["click_url"] = links.click_url
+        decision["dismiss_url"] = links.dismiss_url
+        kinds = ("impression", "click", "conversion", "dismissal")
+        decision["tokens"] = {kind: links.token(kind) for kind in kinds}
+        return decision
+
+    def _pricing(self, win: Win) -> dict[str, Any]:
+        # A CPM price is per 1,000 impressions; what one is charged is a thousandth, rounded up to show.
+        price = -(-win.price_micros // 1000) if win.kind == "cpm" else win.price_micros
+        if not self._full_pricing:
+            return {"price": money(price), "currency": self.node.settings.currency}
+        return {
+            "kind": win.kind,
+            "bid": money(win.bid_micros),
+            "price": money(price),
+            "ecpm": money(win.ecpm_micros),
+            "currency": self.node.settings.currency,
+        }
+
+
+def _ad(creative: Creative, links: AdLinks | None) -> dict[str, Any]:
+    ad: dict[str, Any] = {"format": creative.format}
+    if creative.width is not None:
+        ad["width"] = creative.width
+    if creative.height is not None:
+        ad["height"] = creative.height
+    if creative.duration_s is not None:
+        ad["duration_s"] = creative.duration_s
+    if creative.native is not None:
+        parts: dict[str, Any] = msgspec.structs.asdict(creative.native)
+        ad["native"] = {key: value for key, value in parts.items() if value is not None}
+    markup = render(creative, links) if links is not None else ""
+    if markup:
+        ad["markup"] = markup
+    return ad

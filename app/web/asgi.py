@@ -1,0 +1,174 @@
+"""A hot route as a bare ASGI callable: read the body, call the handler, send the answer, count it.
+
+Starlette routes to it and does nothing else, so that a request costs no Request and Response objects.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from app.domain.refusals import Busy, Refused
+from app.flows.counters import Counters
+from app.web.problems import PROBLEM_JSON, problem_of
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+MAX_BODY = 1 << 20
+JSON = (b"content-type", b"application/json")
+NO_STORE = (b"cache-control", b"no-store, private")
+_GZIP_WORTH = 1_400  # under a packet there is nothing to gain
+
+
+class Answer(NamedTuple):
+    """A response: status, body, headers, and the outcome that the metrics count it under."""
+
+    status: int
+    body: bytes
+    headers: Headers
+    outcome: str = "ok"
+
+
+class Asked(NamedTuple):
+    """A request as a handler sees it. Header names are lower-case bytes."""
+
+    scope: Scope
+    body: bytes
+
+    def header(self, name: bytes) -> bytes | None:
+        """Find the first header of a name."""
+        for key, value in self.scope["headers"]:
+            if key == name:
+                found: bytes = value
+                return found
+        return None
+
+    @property
+    def token(self) -> str:
+        """The last path segment of a tracking route."""
+        found: str = self.scope["path_params"]["token"]
+        return found
+
+
+Handler = Callable[[Asked], Awaitable[Answer]]
+
+
+class Door:
+    """One route. `refuse` turns refusals into answers where the trade wants other than problem+json."""
+
+    def __init__(
+        self,
+        route: str,
+        methods: tuple[str, ...],
+        handler: Handler,
+        counters: Counters,
+        refuse: Callable[[Refused | Busy], Answer] | None = None,
+    ) -> None:
+        self.methods = methods
+        self.handler = handler
+        self.refuse = refuse or problem_answer
+        self._outcomes: dict[str, Any] = {}
+        self._requests, self._route = counters.requests, route
+        self._seconds = counters.request_seconds.labels(route)
+        self._shed = counters.shed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = perf_counter()
+        if scope["method"] not in self.methods:
+            allow = ", ".join(self.methods).encode()
+            await _send(send, Answer(405, b"", [(b"allow", allow)], "method"), scope)
+            return
+        try:
+            body = await read_body(scope, receive) if scope["method"] == "POST" else b""
+            answer = await self.handler(Asked(scope, body))
+        except (Refused, Busy) as error:
+            if isinstance(error, Busy):
+                self._shed.labels(error.code).inc()
+            answer = self.refuse(error)
+        await _send(send, answer, scope)
+        self._count(answer.outcome, perf_counter() - started)
+
+    def _count(self, outcome: str, seconds: float) -> None:
+        counter = self._outcomes.get(outcome)
+        if counter is None:
+            counter = self._outcomes[outcome] = self._requests.labels(self._route, outcome)
+        counter.inc()
+        self._seconds.observe(seconds)
+
+
+def problem_answer(error: Refused | Busy) -> Answer:
+    """Answer a refusal as RFC 9457 problem details."""
+    status, body = problem_of(error)
+    headers: Headers = [(b"content-type", PROBLEM_JSON.encode())]
+    if isinstance(error, Busy):
+        headers.append((b"retry-after", str(-(-error.retry_after_ms // 1000)).encode()))
+    return Answer(status, body, headers, error.code)
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int = MAX_BODY) -> bytes:
+    """Read a whole body, unpacked.
+
+    Errors  Refused: `too_large` beyond the limit (as sent or unpacked), `unknown_encoding`, `not_gzip`.
+    """
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        parts, size = [body], len(body)
+        while message.get("more_body"):
+            message = await receive()
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > limit:
+                raise Refused("too_large", f"a body is at most {limit} bytes")
+        body = b"".join(parts)
+    if len(body) > limit:
+        raise Refused("too_large", f"a body is at most {limit} bytes")
+    encoding = next((value for key, value in scope["headers"] if key == b"content-encoding"), b"identity")
+    match encoding.strip().lower():
+        case b"identity" | b"":
+            return body
+        case b"gzip":
+            return unpack(body, limit)
+        case _:
+            raise Refused("unknown_encoding", "the body may be plain or gzip", "content-encoding")
+
+
+def unpack(body: bytes, limit: int) -> bytes:
+    """Unpack gzip up to a limit: a small body may hold a very large one."""
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        text = unpacker.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise Refused("not_gzip", "the body is not gzip", "content-encoding") from error
+    if len(text) > limit:
+        raise Refused("too_large", f"a body is at most {limit} bytes unpacked")
+    if not unpacker.eof:
+        raise Refused("not_gzip", "the gzip body is cut short", "content-encoding")
+    return text
+
+
+async def _send(send: Send, answer: Answer, scope: Scope) -> None:
+    body, headers = answer.body, list(answer.headers)
+    if len(body) > _GZIP_WORTH and _accepts_gzip(scope):
+        body = gzip.compress(body, compresslevel=1, mtime=0)
+        headers += [(b"content-encoding", b"gzip"), (b"vary", b"accept-encoding")]
+    if answer.status not in {204, 304}:
+        headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def _accepts_gzip(scope: Scope) -> bool:
+    for key, value in scope["headers"]:
+        if key == b"accept-encoding":
+            return any(
+                part.split(b";")[0].strip() == b"gzip" and b"q=0" not in part.replace(b"q=0.", b"")
+                for part in value.lower().split(b",")
+            )
+    return False

@@ -1,0 +1,74 @@
+"""`POST /openrtb2/bid`: OpenRTB 2.6 in and out. 204 is no bid; a malformed body is 400 without content."""
+
+from __future__ import annotations
+
+from app.domain.catalogue import Advertiser, Creative
+from app.domain.decisions import Choice, Placed, Win
+from app.domain.refusals import Busy, Refused
+from app.flows.agents import device_of
+from app.flows.node import Node
+from app.flows.serve import serve, served_ads
+from app.web.asgi import JSON, Answer, Asked
+from app.web.links import AdLinks, Links
+from app.web.openrtb.decode import Malformed, decode
+from app.web.openrtb.read import Reading, to_ad_request
+from app.web.openrtb.write import bid_response, no_bid_reason, no_bid_response
+from app.web.tokens import Tokens
+
+VERSION = (b"x-openrtb-version", b"2.6")
+_MALFORMED = Answer(400, b"", [VERSION], "malformed")
+
+
+class BidsDoor:
+    """Answers bid requests."""
+
+    def __init__(self, node: Node, links: Links, tokens: Tokens) -> None:
+        self.node = node
+        self.links = links
+        self.tokens = tokens
+
+    async def __call__(self, asked: Asked) -> Answer:
+        node = self.node
+        try:
+            request = decode(asked.body)
+        except Malformed:
+            return _MALFORMED
+        settings = node.settings
+        reading = to_ad_request(
+            request, rates=settings.rates_micros, currency=settings.currency, now_ms=node.now_ms(),
+            ua_parse=device_of, registered=self._registered,
+        )  # fmt: skip
+        choice = serve(node, reading.request) if reading.no_bid is None else None
+        body = self._write(reading, choice) if choice is not None else None
+        if body is not None:
+            return Answer(200, body, [JSON, VERSION], "bid")
+        if reading.test:
+            return Answer(
+                200, no_bid_response(reading, no_bid_reason(reading, choice)), [JSON, VERSION], "no_bid"
+            )
+        return Answer(204, b"", [VERSION], "no_bid")
+
+    def _registered(self, placement_id: str) -> bool:
+        placement = self.node.state.catalogue.get("placement", placement_id)
+        return placement is not None and placement.status != "archived"
+
+    def _write(self, reading: Reading, choice: Choice) -> bytes | None:
+        catalogue = self.node.state.catalogue
+
+        def creative_of(identity: str) -> Creative:
+            return catalogue.things["creative"][identity]  # type: ignore[return-value] # by its kind
+
+        def advertiser_of(identity: str) -> Advertiser:
+            return catalogue.things["advertiser"][identity]  # type: ignore[return-value] # by its kind
+
+        def links_of(placed: Placed, win: Win) -> AdLinks:
+            return self.links.of(self.tokens.seal(served_ads(choice, placed)[win.ad_index]))
+
+        return bid_response(
+            reading, choice, creative_of=creative_of, advertiser_of=advertiser_of, links_of=links_of
+        )
+
+
+def refuse_bare(error: Refused | Busy) -> Answer:
+    """Refuse as the trade does: 400 (or 503 when busy) without content."""
+    return Answer(503 if isinstance(error, Busy) else 400, b"", [VERSION], error.code)

@@ -1,0 +1,121 @@
+"""`POST /v1/events`: feedback by servers, many at a time, each with a result of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from app.domain import ids
+from app.domain.lines import Feedback
+from app.domain.refusals import Refused
+from app.flows.feedback import line_of, take_event
+from app.flows.node import Node
+from app.state.apply import Receipt
+from app.web.ads import misfit, money
+from app.web.asgi import JSON, Answer, Asked
+from app.web.tokens import Tokens
+
+MAX_EVENTS = 1_000
+
+
+class EventIn(Struct, kw_only=True):
+    """One event. `at` is the sender's own time, for reports; `id` tells several conversions apart."""
+
+    token: Annotated[str, Meta(max_length=4096)]
+    kind: Literal["impression", "click", "conversion", "dismissal"]
+    at: str | None = None
+    value: float | None = None
+    id: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    ip: str | None = None
+    user_agent: str | None = None
+
+
+class EventsIn(Struct, kw_only=True):
+    """The body: events are looked at one by one, so that one bad one spoils no other."""
+
+    events: list[Raw]
+
+
+_body_decoder = msgspec.json.Decoder(EventsIn)
+_event_decoder = msgspec.json.Decoder(EventIn)
+_encode = msgspec.json.Encoder().encode
+
+
+class EventsDoor:
+    """Answers POST /v1/events when everything in it is durable and applied."""
+
+    def __init__(self, node: Node, tokens: Tokens, *, sees_invalid: bool = False) -> None:
+        self.node = node
+        self.tokens = tokens
+        self.sees_invalid = sees_invalid  # scope `reports`
+
+    async def __call__(self, asked: Asked) -> Answer:
+        lines = [self._line(raw) for raw in _events(asked.body)]
+        receipts = await asyncio.gather(
+            *(take_event(self.node, line) for line in lines if not isinstance(line, Refused))
+        )
+        after = iter(receipts)
+        results = [
+            _refused(line) if isinstance(line, Refused) else self._result(line, next(after)) for line in lines
+        ]
+        return Answer(200, _encode({"results": results}), [JSON])
+
+    def _line(self, raw: Raw) -> Feedback | Refused:
+        """Read one event into its line, or say what is wrong with it."""
+        now_ms = self.node.now_ms()
+        try:
+            event = _event_decoder.decode(raw)
+            sent_at_ms = _sent_at_ms(event.at)
+            ad = self.tokens.open(event.token, event.kind, now_ms)
+        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+            return Refused("malformed", str(error))
+        except Refused as refused:
+            return refused
+        own_id = event.id if event.kind == "conversion" else None
+        return line_of(event.kind, ad, now_ms, own_id=own_id, value=event.value, sent_at_ms=sent_at_ms)
+
+    def _result(self, line: Feedback, receipt: Receipt) -> dict[str, Any]:
+        billed, learned, code = receipt.billed_micros, receipt.learned, receipt.code
+        if code is not None and not self.sees_invalid:
+            # A cheat must not learn what gave it away: the answer is that of a valid event.
+            counted = receipt.status == "counted"
+            billed = line.ad.price_micros if counted and line.ad.price_kind == "cpc" else 0
+            learned, code = counted, None
+        return {
+            "status": receipt.status,
+            "billed": money(billed),
+            "learned": learned,
+            "code": code,
+            "position": receipt.position,
+            "event_id": ids.to_text(receipt.event_id),
+        }
+
+
+def _events(body: bytes) -> list[Raw]:
+    try:
+        events = _body_decoder.decode(body).events
+    except msgspec.ValidationError as error:
+        raise misfit(error) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refused("not_json", "the body is not JSON") from error
+    if len(events) > MAX_EVENTS:
+        raise Refused("too_many", f"at most {MAX_EVENTS} events a call", "events")
+    return events
+
+
+def _refused(refused: Refused) -> dict[str, Any]:
+    return {"status": "refused", "billed": 0, "learned": False, "code": refused.code,
+            "position": None, "event_id": None}  # fmt: skip
+
+
+def _sent_at_ms(text: str | None) -> int | None:
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time is RFC 3339 with an offset")
+    return int(moment.timestamp() * 1000)

@@ -1,0 +1,63 @@
+"""The public port: ads, bids, tracking, events and health; everything else is 404. It knows no admin key."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from app.domain.refusals import Refused
+from app.flows.node import Node
+from app.web.ads import AdsDoor
+from app.web.asgi import Answer, Asked, Door, Handler, problem_answer
+from app.web.bids import BidsDoor, refuse_bare
+from app.web.events import EventsDoor
+from app.web.health import healthz, readyz
+from app.web.links import Links
+from app.web.problems import PROBLEM_JSON, problem_of
+from app.web.tokens import Tokens
+from app.web.tracking import Tracking
+
+GET = ("GET", "HEAD")
+
+
+def public_app(node: Node, tokens: Tokens, links: Links) -> Starlette:
+    """Build the public application."""
+    tracking = Tracking(node, tokens, links)
+    counters = node.counters
+    gate = _open if node.settings.open_doors else _closed
+    routes = [
+        Route("/v1/ads", Door("/v1/ads", ("POST",), gate(AdsDoor(node, links, tokens)), counters)),
+        Route(
+            "/openrtb2/bid",
+            Door("/openrtb2/bid", ("POST",), gate(BidsDoor(node, links, tokens)), counters, refuse_bare),
+        ),
+        Route("/v1/events", Door("/v1/events", ("POST",), gate(EventsDoor(node, tokens)), counters)),
+        Route("/c/{token}", Door("/c", GET, tracking.click, counters)),
+        *(Route(f"/{p}/{{token}}", Door(f"/{p}", GET, tracking.impression, counters)) for p in "ib"),
+        *(Route(f"/{p}/{{token}}", Door(f"/{p}", GET, tracking.notice, counters)) for p in "wlx"),
+        Route("/healthz", healthz(node)),
+        Route("/readyz", readyz(node)),
+    ]
+    app = Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
+    app.router.redirect_slashes = False
+    return app
+
+
+def _open(handler: Handler) -> Handler:
+    return handler
+
+
+def _closed(handler: Handler) -> Handler:
+    """Refuse without a partner's key; none can be made yet, so the doors stay shut."""
+
+    async def refuse(asked: Asked) -> Answer:
+        return problem_answer(Refused("key_required", "send a partner key as X-API-Key"))
+
+    return refuse
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    status, body = problem_of(Refused("not_found", "there is nothing here"))
+    return Response(body, status, media_type=PROBLEM_JSON)

@@ -1,0 +1,108 @@
+"""The tracking routes: what a page or an exchange's server calls when something happened to an ad.
+
+A pixel is always answered, a genuine click always sent on; what is counted is counted once, by its token.
+Where a click goes comes from the catalogue, never from the URL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import parse_qsl
+
+from app.domain.catalogue import Creative
+from app.domain.decisions import ServedAd
+from app.domain.refusals import Busy, Refused
+from app.flows.feedback import line_of, take_event
+from app.flows.node import Node
+from app.web.asgi import NO_STORE, Answer, Asked
+from app.web.links import Links
+from app.web.markup import landing, needs_links
+from app.web.openrtb.macros import notice_values
+from app.web.tokens import TokenExpired, Tokens
+
+GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
+PIXEL = [(b"content-type", b"image/gif"), NO_STORE]
+# A redirect is due within 50 ms whatever the journal does; the click's line stays queued all the same.
+CLICK_WAIT_S = 0.03
+PIXEL_WAIT_S = 2.0
+_PREFETCH_HEADERS = (b"purpose", b"sec-purpose", b"x-purpose", b"x-moz")
+
+
+class Tracking:
+    """Handlers of the tracking routes, one method each."""
+
+    def __init__(self, node: Node, tokens: Tokens, links: Links) -> None:
+        self.node = node
+        self.tokens = tokens
+        self.links = links
+
+    async def impression(self, asked: Asked) -> Answer:
+        """GET /i/{token}, /b/{token}: always 200 and a 1x1 GIF."""
+        outcome = "uncounted"
+        if _counts(asked):
+            try:
+                outcome = await self._count(asked, "impression", PIXEL_WAIT_S)
+            except (Refused, Busy) as error:
+                outcome = error.code
+        return Answer(200, GIF, PIXEL, outcome)
+
+    async def click(self, asked: Asked) -> Answer:
+        """GET /c/{token}: 302 to the creative's landing page; a forged one goes nowhere (400)."""
+        outcome = "uncounted"
+        try:
+            ad = self.tokens.open(asked.token, "click", self.node.now_ms())
+            if _counts(asked):
+                outcome = await self._note("click", ad, asked, CLICK_WAIT_S)
+        except TokenExpired as expired:
+            ad, outcome = expired.ad, "expired"
+        except Busy as busy:
+            outcome = busy.code
+        target = self._target(ad, asked.token)
+        return Answer(302, b"", [(b"location", target.encode()), NO_STORE], outcome)
+
+    async def notice(self, asked: Asked) -> Answer:
+        """GET /w/{token}, /l/{token}, /x/{token}: 204."""
+        kind = {"w": "win", "l": "loss", "x": "dismissal"}[asked.scope["path"][1]]
+        outcome = "uncounted"
+        try:
+            if _counts(asked):
+                outcome = await self._count(asked, kind, PIXEL_WAIT_S)
+        except TokenExpired:
+            outcome = "expired"
+        return Answer(204, b"", [NO_STORE], outcome)
+
+    async def _count(self, asked: Asked, kind: str, wait_s: float) -> str:
+        ad = self.tokens.open(asked.token, kind, self.node.now_ms())
+        return await self._note(kind, ad, asked, wait_s)
+
+    async def _note(self, kind: str, ad: ServedAd, asked: Asked, wait_s: float) -> str:
+        price_micros, reason = notice_values(_query(asked))
+        line = line_of(kind, ad, self.node.now_ms(), reason=reason, price_micros=price_micros)
+        taken = asyncio.ensure_future(take_event(self.node, line))
+        done, _ = await asyncio.wait({taken}, timeout=wait_s)
+        if not done:
+            taken.add_done_callback(lambda late: late.cancelled() or late.exception())
+            return "late"
+        return taken.result().status
+
+    def _target(self, ad: ServedAd, token: str) -> str:
+        creative = self.node.state.catalogue.get("creative", ad.creative_id)
+        assert isinstance(creative, Creative)
+        url = creative.landing_url
+        if needs_links(url) or not url.isascii():
+            return landing(url, self.links.of_token(token))
+        return url
+
+
+def _counts(asked: Asked) -> bool:
+    """Say whether a call stands for a person's act: a HEAD or a prefetch is answered and not counted."""
+    if asked.scope["method"] == "HEAD":
+        return False
+    return not any(
+        key in _PREFETCH_HEADERS and b"prefetch" in value.lower() for key, value in asked.scope["headers"]
+    )
+
+
+def _query(asked: Asked) -> dict[str, str]:
+    text = asked.scope["query_string"]
+    return dict(parse_qsl(text.decode("latin-1"), keep_blank_values=True)) if text else {}
