@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
@@ -191,8 +192,11 @@ async def _run(
             starting.result()
             working = [asyncio.create_task(tick_forever(node)), asyncio.create_task(snapshot_forever(node))]
             on_ready()
-            await asyncio.wait({ended, *answering, *working}, return_when=asyncio.FIRST_COMPLETED)
-            for task in working:
+            assert node.follow.failed is not None
+            needed: list[asyncio.Future[None]] = [*working, node.follow.failed]
+            waiting: list[asyncio.Future[Any]] = [ended, *answering, *needed]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in needed:
                 if task.done():
                     task.result()  # a heart that stopped is an error, not a way to end
     finally:
@@ -203,7 +207,7 @@ async def _run(
         for one in servers:
             one.should_exit = True
         await asyncio.gather(*answering, return_exceptions=True)
-        if working:
+        if working and node.follow.failed is not None and not node.follow.failed.done():
             await _last_snapshot(node)
 
 

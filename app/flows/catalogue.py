@@ -24,8 +24,6 @@ if TYPE_CHECKING:  # the workers that read imports need the words of this file, 
 # Lines of an import that are judged together against one state, at most: they hold the loop for about
 # a millisecond.
 IMPORT_SLICE = 200
-# Its own, its campaign's, its advertiser's, its shape's and its category's.
-COLUMNS_OF_A_CREATIVE = 5
 
 Key = tuple[Kind, str]
 Outcome = Literal["created", "updated", "unchanged"]
@@ -187,31 +185,27 @@ async def _import_wave(node: Node, wave: Sequence[tuple[ParsedLine, Thing]]) -> 
     """
     results: list[ImportedLine] = []
     changes: list[Line] = []
-    newcomers, room = 0, max(1, _room(node))
+    takers, room = 0, max(1, node.state.catalogue.room())
     for parsed, thing in wave:
-        is_new = node.state.catalogue.get(kind_of(thing), thing.id) is None
-        needs_room = is_new and isinstance(thing, Creative | Placement)
-        if needs_room and newcomers >= room:
+        # What is judged together may take places together: only as many as surely find one, and a thing
+        # that revives others stands alone.
+        takes = room if _revives(node, thing) else int(isinstance(thing, Creative | Placement))
+        if takes and takers + takes > room:
             await node.submit_many(changes)
-            changes, newcomers, room = [], 0, max(1, _room(node))
+            changes, takers, room = [], 0, max(1, node.state.catalogue.room())
         result = _judge(node, parsed, thing)
         results.append(result)
         if result.status in ("created", "updated"):
             changes.append(Catalogued(at_ms=node.now_ms(), thing=thing))
-            newcomers += needs_room
+            takers += takes
     if changes:
         await node.submit_many(changes)
     return results
 
 
-def _room(node: Node) -> int:
-    """Count the creatives or placements that certainly find a place, whatever they are."""
-    catalogue = node.state.catalogue
-    columns, rows, ads = (
-        places.capacity - places.used + len(places.free)
-        for places in (catalogue.columns, catalogue.rows, catalogue.ads.places)
-    )
-    return min(columns // COLUMNS_OF_A_CREATIVE, rows, ads)
+def _revives(node: Node, thing: Thing) -> bool:
+    old = node.state.catalogue.get(kind_of(thing), thing.id)
+    return old is not None and old.status == "archived" and thing.status != "archived"
 
 
 def waves(lines: Sequence[ParsedLine]) -> list[list[ParsedLine]]:

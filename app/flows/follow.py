@@ -45,7 +45,8 @@ def fold(
 class Follow:
     """Applies committed lines on the loop and answers their tickets.
 
-    `on_outcome` is told of everything applied, for the node's counters.
+    `on_outcome` is told of everything applied, for the node's counters. A line that cannot be applied is a
+    bug: nothing may be decided beyond it, so `failed` gets the error and the node ends.
     """
 
     def __init__(self, state: State, journal: Journal, on_outcome: Callable[[Entry, Outcome], None]) -> None:
@@ -53,6 +54,7 @@ class Follow:
         self.journal = journal
         self.on_outcome = on_outcome
         self.waiting: deque[Committed] = deque()
+        self.failed: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled = False
 
@@ -70,6 +72,7 @@ class Follow:
             if self.state.position > self.journal.verdicts_through:
                 self.journal.write_verdicts(self.state.position, verdicts)
         self._loop = asyncio.get_running_loop()
+        self.failed = self._loop.create_future()
         self.journal.on_commit = self._committed
         return self.state.position - start
 
@@ -88,10 +91,16 @@ class Follow:
         """Apply for one turn; if lines are left, come back after others had theirs."""
         verdicts: list[tuple[bytes, Verdict]] = []
         turn_ends = perf_counter() + TURN_S
-        while self.waiting:
-            self._take(self.waiting.popleft(), verdicts)
-            if perf_counter() > turn_ends:
-                break
+        try:
+            while self.waiting:
+                self._take(self.waiting.popleft(), verdicts)
+                if perf_counter() > turn_ends:
+                    break
+        except Exception as error:
+            assert self.failed is not None
+            if not self.failed.done():
+                self.failed.set_exception(error)
+            return
         if verdicts or self.state.position > self.journal.verdicts_through:
             self.journal.write_verdicts(self.state.position, verdicts)
         if self.waiting:

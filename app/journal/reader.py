@@ -115,12 +115,10 @@ class SqliteReader:
         for day, wanted in by_day.items():
             table = ids_table(day)
             if _has_table(connection, table):
-                wanted.sort()
-                for event_id, body in select_in(
-                    connection, f"SELECT id, verdict FROM {table} WHERE id", wanted
-                ):
+                select = f"SELECT id, verdict FROM {table} WHERE id"
+                for identity, body in select_in(connection, select, sorted(wanted)):
                     if body is not None:
-                        found[cast(bytes, event_id)] = _verdict_kept(cast(bytes, body))
+                        found[cast(bytes, identity)] = _verdict_kept(cast(bytes, body))
         return found
 
     def position_at(self, at_ms: int) -> int:

@@ -1,14 +1,21 @@
 """The demo's audience side: fill a node with the sample catalogue, send people to it, show what happens.
 
-It talks to the node over HTTP alone, from a process of its own; who starts the node is no concern here.
+It talks to the node over HTTP alone, from a process of its own, so that neither's figures suffer from the
+other: `watch_demo` starts that process beside a node, `run_demo` is what it runs.
 """
 
 import asyncio
+import json
+import os
+import signal
 import sys
+import threading
 import time
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 
 import msgspec
+from msgspec import Struct
 from rich.console import Console
 from rich.live import Live
 
@@ -16,13 +23,57 @@ from app.domain.refusals import Refused
 from app.offline.audience import Audience
 from app.offline.client import Client
 from app.offline.drive import Driver
-from app.offline.live import dashboard, plain_line
+from app.offline.live import closing_lines, dashboard, plain_line
 from app.offline.sample import Line, sample_catalogue
 from app.offline.tally import Figure, summary
 
 READY_WITHIN_S = 120.0
 IMPORT_WITHIN_S = 300.0
+FAREWELL_S = 10.0
 _encoder = msgspec.json.Encoder()
+
+
+class DemoPlan(Struct, frozen=True):
+    """Where the node is and what to do with it. Units: duration in seconds, rate in requests a second."""
+
+    public_url: str
+    admin_url: str
+    admin_key: str
+    duration: float | None = None
+    rate: float = 200.0
+    seed: int = 1
+    json_out: bool = False
+
+
+async def watch_demo(plan: DemoPlan, stop: Callable[[], None]) -> None:
+    """Run the audience in a process of its own beside a node; when it ends, `stop` the node.
+
+    The process ends when its input does, so that it never outlives the node. The plan goes to it by that
+    input too: a command line, with the key in it, could be read by anyone.
+
+    Errors  Refused `demo_failed` with the last thing that the process said.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "app.offline.demo", stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stderr is not None
+    said = b""
+    try:
+        process.stdin.write(_encoder.encode(plan) + b"\n")
+        said = await process.stderr.read()
+        await process.wait()
+    finally:
+        process.stdin.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_S):
+                await process.wait()
+        if process.returncode is None:
+            process.kill()
+        stop()
+    if process.returncode:
+        lines = said.decode(errors="replace").strip().splitlines()
+        raise Refused("demo_failed", lines[-1] if lines else f"it ended with {process.returncode}")
 
 
 def run_demo(
@@ -39,7 +90,7 @@ def run_demo(
     Without a duration it runs until interrupted (Ctrl-C), and returns what it has by then. With
     `json_out` nothing is shown on the way.
 
-    Units   duration in seconds, rate in requests per second.
+    Units   duration in seconds, rate in requests a second.
     Errors  Refused `not_ready`, `import_failed`.
     """
     catalogue = list(sample_catalogue(seed))
@@ -70,11 +121,9 @@ async def wait_until_ready(admin: Client, within_s: float = READY_WITHIN_S) -> N
     """
     give_up_s = time.monotonic() + within_s
     while time.monotonic() < give_up_s:
-        try:
+        with suppress(OSError, TimeoutError):  # not listening yet
             if (await admin.get("/readyz")).status == 200:
                 return
-        except (OSError, TimeoutError):
-            pass  # not listening yet
         await asyncio.sleep(0.1)
     raise Refused("not_ready", f"the node was not ready within {within_s:.0f} s")
 
@@ -82,7 +131,7 @@ async def wait_until_ready(admin: Client, within_s: float = READY_WITHIN_S) -> N
 async def import_catalogue(admin: Client, catalogue: list[Line]) -> None:
     """Send a catalogue through `POST /v1/import`. Safe to send again.
 
-    Errors  Refused `import_failed` with the first line that was refused.
+    Errors  Refused `import_failed`, with the first line that was refused.
     """
     body = b"".join(_encoder.encode(line) + b"\n" for line in catalogue)
     reply = await admin.post("/v1/import?quiet=true", "application/x-ndjson", body, IMPORT_WITHIN_S)
@@ -104,8 +153,31 @@ async def _watch(driver: Driver, quiet: bool) -> None:
                 if picture is not None:
                     picture.update(dashboard(driver.ledger, driver.elapsed_s), refresh=True)
                 elif not quiet:
-                    sys.stdout.write(plain_line(driver.ledger, driver.elapsed_s) + "\n")
-                    sys.stdout.flush()
+                    print(plain_line(driver.ledger, driver.elapsed_s), flush=True)
         finally:
             if picture is not None:
                 picture.update(dashboard(driver.ledger, driver.elapsed_s), refresh=True)
+
+
+def main() -> int:
+    """Read a plan from standard input, run it, print its figures; end early when the input ends."""
+    plan = msgspec.json.decode(sys.stdin.readline(), type=DemoPlan)
+    threading.Thread(target=_interrupt_at_end_of_input, daemon=True).start()
+    try:
+        figures = run_demo(**{name: getattr(plan, name) for name in plan.__struct_fields__})
+    except Refused as refusal:
+        print(f"{refusal.code}: {refusal.message}", file=sys.stderr)
+        return 1
+    print(json.dumps(figures) if plan.json_out else closing_lines(figures), flush=True)
+    return 0
+
+
+def _interrupt_at_end_of_input() -> None:
+    # Not sys.stdin: a thread that waits inside its lock would make the interpreter's end fail.
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -88,3 +88,22 @@ def _spans(tallies: Sequence[Tally], count: int) -> list[Tally]:
     """Gather tallies into at most so many."""
     size = -(-len(tallies) // count) or 1
     return [added(tallies[start : start + size]) for start in range(0, len(tallies), size)]
+
+
+def closing_lines(figures: dict[str, Figure]) -> str:
+    """Say in two lines what a run came to.
+
+    >>> print(closing_lines({"seconds": 60.0, "requests": 12_000, "truth_ecpm_first": 20_000.0,
+    ...     "truth_ecpm_last": 30_000.0, "calibration": 1.0, "p50_ms": 1.0, "p99_ms": 4.0}))
+    60 s, 12,000 ad requests, p50 1.00 ms, p99 4.00 ms, calibration 1.00.
+    eCPM under the hidden truth, first ten seconds -> last ten: 20,000 -> 30,000 KRW (+50%).
+    """
+    first, last = figures["truth_ecpm_first"], figures["truth_ecpm_last"]
+    rise = f" ({last / first - 1:+.0%})" if first and last else ""
+    return (
+        f"{figures['seconds']:.0f} s, {figures['requests']:,} ad requests,"
+        f" p50 {written(figures['p50_ms'], '{:.2f}')} ms, p99 {written(figures['p99_ms'], '{:.2f}')} ms,"
+        f" calibration {written(figures['calibration'], '{:.2f}')}.\n"
+        f"eCPM under the hidden truth, first ten seconds -> last ten:"
+        f" {written(first, '{:,.0f}')} -> {written(last, '{:,.0f}')} KRW{rise}."
+    )

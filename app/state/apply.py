@@ -35,6 +35,7 @@ from app.rules.standing import moment_at
 from app.state.recent import FATES, LEARNED, REFUNDED, SKIPPED
 from app.state.state import Held, State
 
+
 class Receipt(Struct, frozen=True):
     """What became of an event. Units: micros."""
 

@@ -27,6 +27,7 @@ from app.state.accounts import Accounts
 from app.state.ads import ARCHIVED, PAUSED, Ads
 from app.state.places import Places
 
+_COLUMN_KINDS = ("shape", "category", "advertiser", "campaign", "creative")
 STATUS_CODE = {"active": 0, "paused": PAUSED, "archived": ARCHIVED}
 
 
@@ -92,15 +93,46 @@ class Catalogue:
                 raise Refused("parent_fixed", f"{kind} {thing.id} stands under another {link[0]}", field)
         if isinstance(old, Creative) and isinstance(thing, Creative) and old.format != thing.format:
             raise Refused("format_fixed", "a creative keeps its format; register another", "format")
-        if old is None and isinstance(thing, Creative | Placement) and self._full(thing):
-            raise Refused("catalogue_full", f"no place is left for another {kind}", "type")
+        if self._full(thing):
+            raise Refused("catalogue_full", f"no place is left for what {kind} {thing.id} brings", "type")
+
+    def room(self) -> int:
+        """Count the new creatives or placements that certainly find a place, whatever they are."""
+        return min(self.columns.left // len(_COLUMN_KINDS), self.rows.left, self.ads.places.left)
 
     def _full(self, thing: Thing) -> bool:
+        """Say whether a thing would need more places than are left: its own, and of all it revives."""
         if isinstance(thing, Placement):
-            return self.rows.full()
-        # A creative may need columns for itself, its campaign, advertiser, shape and category.
-        left = self.columns.capacity - self.columns.used + len(self.columns.free)
-        return left < 5 or self.ads.places.full()
+            return thing.status != "archived" and thing.id not in self.rows.by_key and not self.rows.left
+        keys: set[tuple[str, str]] = set()
+        ads: set[str] = set()
+        for chain in self._live_under(thing):
+            keys.update(key for key in column_keys(*chain) if key not in self.columns.by_key)
+            ads.update(creative.id for creative in chain[:1] if creative.id not in self.ads.places.by_key)
+        return len(keys) > self.columns.left or len(ads) > self.ads.places.left
+
+    def _live_under(self, thing: Thing) -> Iterator[tuple[Creative, AdGroup, Campaign, Advertiser]]:
+        """Go through the creatives that would be live under a thing, each with all above it."""
+        stack: list[Thing] = [thing]
+        while stack:
+            one = stack.pop()
+            if isinstance(one, Creative):
+                chain = self._chain(one, thing)
+                if all(each.status != "archived" for each in chain):
+                    yield chain
+            else:
+                stack += self._children_of(kind_of(one), one.id)
+
+    def _chain(self, creative: Creative, instead: Thing) -> tuple[Creative, AdGroup, Campaign, Advertiser]:
+        """Find a creative and all above it, one of them replaced."""
+
+        def known(kind: str, identity: str) -> Any:
+            here = kind_of(instead) == kind and instead.id == identity
+            return instead if here else self.things[kind][identity]
+
+        group = known("ad_group", creative.ad_group_id)
+        campaign = known("campaign", group.campaign_id)
+        return creative, group, campaign, known("advertiser", campaign.advertiser_id)
 
     def _children_of(self, kind: str, identity: str) -> Iterator[Thing]:
         child_kind = {"advertiser": "campaign", "campaign": "ad_group", "ad_group": "creative",

@@ -21,9 +21,10 @@ class Places:
         self.resting: dict[Hashable, int] = {}  # key -> since when (ms)
         self.generation: dict[int, int] = {}
 
-    def full(self) -> bool:
-        """Say whether no index is left for a new key."""
-        return not self.free and self.used >= self.capacity
+    @property
+    def left(self) -> int:
+        """Count the indexes that new keys may still get."""
+        return self.capacity - self.used + len(self.free)
 
     def take(self, key: Hashable) -> int:
         """Give a key its index; one that still rests under the same key is given back to it.

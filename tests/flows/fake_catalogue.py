@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from types import SimpleNamespace
 
 import msgspec
 
@@ -27,21 +26,9 @@ class FakeCatalogue:
         self.revisions: dict[Key, int] = {}
         self.capacity = capacity
 
-    @property
-    def rows(self) -> SimpleNamespace:
-        """What is left, as the state's places tell it: some of them freed again."""
-        left = self.capacity - len(self.things)
-        return SimpleNamespace(capacity=left, used=min(1, left), free=[0] * min(1, left))
-
-    @property
-    def columns(self) -> SimpleNamespace:
-        """Plenty of columns: five for each place that is left."""
-        return SimpleNamespace(capacity=5 * self.capacity, used=5 * len(self.things), free=[])
-
-    @property
-    def ads(self) -> SimpleNamespace:
-        """As many ads as rows."""
-        return SimpleNamespace(places=self.rows)
+    def room(self) -> int:
+        """Count what certainly finds a place."""
+        return self.capacity - len(self.things)
 
     def get(self, kind: Kind, identity: str) -> Thing | None:
         return self.things.get((kind, identity))

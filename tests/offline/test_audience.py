@@ -15,7 +15,17 @@ import pytest
 
 from app.domain import ids
 from app.domain.decisions import Placed, ServedAd, Win
-from app.domain.lines import Catalogued, Clicked, Configured, Entry, FoldSettings, Line, Referred, Shown, Ticked
+from app.domain.lines import (
+    Catalogued,
+    Clicked,
+    Configured,
+    Entry,
+    FoldSettings,
+    Line,
+    Referred,
+    Shown,
+    Ticked,
+)
 from app.offline.audience import AD_SPREADS, Audience
 from app.offline.drive import AnsweredAd, Pricing, judged
 from app.offline.sample import sample_catalogue

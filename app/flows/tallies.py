@@ -1,0 +1,211 @@
+"""What a report adds up, row by row, and how a row reads. Integers inside; decimals only when written.
+
+Pure: bytes of lines and verdicts come in, rows go out. Which lines, and from where, is the report's flow to
+know (`reporting`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+from app.domain.decisions import ServedAd
+from app.domain.lines import Clicked, Converted, Shown, Ticked, Verdict
+from app.domain.money import to_decimal
+
+DIMENSIONS = (
+    "hour", "day", "advertiser", "campaign", "ad_group", "creative", "placement", "publisher", "variant",
+)  # fmt: skip
+# A request is not yet anybody's: only what is known before the auction can tell requests apart.
+OF_REQUESTS = frozenset({"hour", "day", "placement", "publisher"})
+MEASURES = (
+    "requests", "impressions", "clicks", "conversions", "spend", "unbilled", "ecpm", "ctr", "ctr_low",
+    "ctr_high", "predicted_clicks", "calibration", "invalid",
+)  # fmt: skip
+_COUNTED = frozenset({"learned", "skipped"})
+_QUARTER_MS = 900_000  # every time zone is whole quarters of an hour off
+_Z_95 = 1.959963984540054  # the normal quantile of 97.5 %
+
+Key = tuple[str | int, ...]
+Cell = TypeVar("Cell")
+# Who stands above a creative: ad group, campaign, advertiser.
+Parents = Mapping[str, tuple[str, str, str]]
+
+
+@dataclass(slots=True)
+class Tally:
+    """The sums of one row. Units: micros."""
+
+    requests: int = 0
+    impressions: int = 0
+    clicks: int = 0
+    conversions: int = 0
+    spend_micros: int = 0
+    unbilled_micros: int = 0
+    predicted_clicks: float = 0.0  # added in the journal's order: the same report has the same bits
+    invalid: dict[str, int] = field(default_factory=dict)
+
+    def add(self, other: Tally) -> None:
+        """Add another row's sums."""
+        self.requests += other.requests
+        self.impressions += other.impressions
+        self.clicks += other.clicks
+        self.conversions += other.conversions
+        self.spend_micros += other.spend_micros
+        self.unbilled_micros += other.unbilled_micros
+        self.predicted_clicks += other.predicted_clicks
+        for reason, count in other.invalid.items():
+            self.invalid[reason] = self.invalid.get(reason, 0) + count
+
+
+class Tallies:
+    """Rows by key, for one choice of dimensions.
+
+    `parents` are needed for advertiser, campaign and ad group; `publishers` (of placements) for the
+    requests of a publisher.
+    """
+
+    def __init__(self, by: Sequence[str], zone: str, parents: Parents, publishers: Mapping[str, str]) -> None:
+        self.by = tuple(by)
+        self.zone = ZoneInfo(zone)
+        self.parents = parents
+        self.publishers = publishers
+        self.rows: dict[Key, Tally] = {}
+        self.counts_requests = OF_REQUESTS.issuperset(by)
+        self._labels: dict[str, dict[int, str]] = {"hour": {}, "day": {}}
+        self._parts = [self._part(name) for name in self.by]
+
+    def take(self, at_ms: int, line: Shown | Clicked | Converted, verdict: Verdict | None) -> None:
+        """Count one event as the fold judged it.
+
+        A held click counts nowhere yet; an event taken back counts under `invalid` as `refunded`.
+        """
+        ad = line.ad
+        tally = self._row(tuple([part(ad, at_ms) for part in self._parts]))
+        if verdict is None:  # its id is older than any token lives, and forgotten
+            verdict = Verdict("invalid", code="forgotten")
+        tally.spend_micros += verdict.billed_micros
+        tally.unbilled_micros += verdict.unbilled_micros
+        if verdict.fate not in _COUNTED:
+            if verdict.fate != "held":
+                reason = verdict.code or verdict.fate
+                tally.invalid[reason] = tally.invalid.get(reason, 0) + 1
+            return
+        match line:
+            case Shown():
+                tally.impressions += 1
+                tally.predicted_clicks += ad.pctr
+            case Clicked():
+                tally.clicks += 1
+            case Converted():
+                tally.conversions += 1
+
+    def take_tick(self, at_ms: int, line: Ticked) -> None:
+        """Count the requests that a tick brought."""
+        for placement_id, requests, _ in line.requests:
+            self._row(
+                tuple([self._tick_part(name, placement_id, at_ms) for name in self.by])
+            ).requests += requests
+
+    def total(self) -> Tally:
+        """Add all rows up."""
+        total = Tally()
+        for tally in self.rows.values():
+            total.add(tally)
+        return total
+
+    def _row(self, key: Key) -> Tally:
+        tally = self.rows.get(key)
+        if tally is None:
+            tally = self.rows[key] = Tally()
+        return tally
+
+    def _part(self, name: str) -> Callable[[ServedAd, int], str | int]:
+        """Make the function that reads one dimension off an event."""
+        match name:
+            case "hour" | "day":
+                return lambda _ad, at_ms: self._label(name, at_ms)
+            case "ad_group" | "campaign" | "advertiser":
+                place = ("ad_group", "campaign", "advertiser").index(name)
+                nobody = ("", "", "")
+                return lambda ad, _at_ms: self.parents.get(ad.creative_id, nobody)[place]
+            case "creative":
+                return lambda ad, _at_ms: ad.creative_id
+            case "placement":
+                return lambda ad, _at_ms: ad.placement_id
+            case "publisher":
+                return lambda ad, _at_ms: ad.publisher_id
+            case _:
+                assert name == "variant", name
+                return lambda ad, _at_ms: ad.variant
+
+    def _tick_part(self, name: str, placement_id: str, at_ms: int) -> str:
+        if name in self._labels:
+            return self._label(name, at_ms)
+        return placement_id if name == "placement" else self.publishers.get(placement_id, "")
+
+    def _label(self, name: str, at_ms: int) -> str:
+        labels, quarter = self._labels[name], at_ms // _QUARTER_MS
+        label = labels.get(quarter)
+        if label is None:
+            local = datetime.fromtimestamp(quarter * _QUARTER_MS / 1000, UTC).astimezone(self.zone)
+            hour = local.replace(minute=0, second=0, microsecond=0)
+            label = labels[quarter] = hour.isoformat() if name == "hour" else local.date().isoformat()
+        return label
+
+
+def measures_of(tally: Tally, counts_requests: bool) -> dict[str, Any]:
+    """Write a row's sums and ratios; a ratio of nothing is null.
+
+    Units   money as decimals of the account currency; calibration is predicted / actual clicks.
+    """
+    low, high = wilson(tally.clicks, tally.impressions)
+    shown, predicted = tally.impressions, tally.predicted_clicks
+    return {
+        "requests": tally.requests if counts_requests else None,
+        "impressions": shown,
+        "clicks": tally.clicks,
+        "conversions": tally.conversions,
+        "spend": to_decimal(tally.spend_micros),
+        "unbilled": to_decimal(tally.unbilled_micros),
+        "ecpm": ecpm(tally.spend_micros, shown) if shown else None,
+        "ctr": tally.clicks / shown if shown else None,
+        "ctr_low": low,
+        "ctr_high": high,
+        "predicted_clicks": predicted,
+        "calibration": predicted / tally.clicks if tally.clicks else None,
+        "invalid": dict(sorted(tally.invalid.items())),
+    }
+
+
+def ecpm(spend_micros: int, impressions: int) -> Decimal:
+    """Tell what 1,000 impressions cost, rounded to the micro.
+
+    >>> ecpm(1_000_000, 3)
+    Decimal('333.333333')
+    """
+    exact = Decimal(spend_micros) * 1000 / impressions
+    return to_decimal(int(exact.to_integral_value(ROUND_HALF_UP)))
+
+
+def wilson(successes: int, trials: int) -> tuple[float | None, float | None]:
+    """Bound a rate with 95 % confidence; (None, None) where nothing was tried.
+
+    More clicks than impressions can be reported (an impression's report got lost): they bound as all.
+    Source  Wilson 1927, the score interval without continuity correction.
+
+    >>> [round(bound, 4) for bound in wilson(15, 1000)]
+    [0.0091, 0.0246]
+    """
+    if trials <= 0:
+        return None, None
+    rate, z2 = min(1.0, successes / trials), _Z_95**2
+    middle = rate + z2 / (2 * trials)
+    spread = _Z_95 * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials * trials))
+    whole = 1 + z2 / trials
+    return max(0.0, (middle - spread) / whole), min(1.0, (middle + spread) / whole)

@@ -1,0 +1,243 @@
+"""Why an ad won or not: the same auction, held again slot by slot with its workings kept.
+
+An `Explainer` is a chooser that writes down what it sees; so what it explains is what was decided, sum for
+sum. It owns its scratch arrays and its counts, and leaves the node's alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from app.domain.catalogue import Placement
+from app.domain.decisions import Choice, Win
+from app.domain.requests import AdRequest
+from app.rules import ranking
+from app.rules.features import MAIN_ONLY_FROM
+from app.state.choose import Chooser, Preview, Slate
+from app.state.row_names import RowNames
+from app.state.state import State
+
+CANDIDATES = 10
+CROSSES = 10
+
+
+class Cell(Struct, frozen=True):
+    """One cell of the matrix where a lit row meets a lit column. `n` is what it has learned from."""
+
+    row: str
+    column: str
+    weight: float
+    n: float
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    """An ad that could have won, as the auction saw it.
+
+    Units   bid and ecpm in micros; score = bid x v x quality, v as in DESIGN. `main` are the cells of row 0 or
+            column 0, `crosses` the strongest others; logit = prior_logit + all of them.
+    """
+
+    creative_index: int
+    creative_id: str
+    ad_group_id: str
+    campaign_id: str
+    advertiser_id: str
+    kind: str
+    bid_micros: int
+    ecpm_micros: int
+    quality: float
+    score: float
+    pctr: float
+    logit: float
+    prior_logit: float
+    columns: list[str]
+    main: list[Cell]
+    crosses: list[Cell]
+    crosses_left_out: int
+    crosses_left_out_sum: float
+    uncertainty: float
+    variance: float
+
+
+class Slot(Struct, frozen=True, kw_only=True):
+    """What a slot's winner pays, and why: the least bid that meets both terms, rounded up to the micro.
+
+    Units   micros of the pricing kind's unit: floor_term = floor / v, rival_term = rival's score / (v x
+            quality). A term that does not bind is null.
+    """
+
+    ad_index: int
+    creative_id: str
+    bid_micros: int
+    v: float
+    quality: float
+    floor_micros: int
+    floor_term_micros: float | None
+    rival_creative_id: str | None
+    rival_score: float | None
+    rival_term_micros: float | None
+    price_micros: int
+
+
+class Explained(Struct, frozen=True, kw_only=True):
+    """One placement's auction. `best` are the worthiest before its first slot was filled."""
+
+    placement: str
+    rows: list[str]
+    reasons: dict[str, int]
+    candidates: int
+    best: list[Candidate]
+    slots: list[Slot]
+
+
+class Explainer(Chooser):
+    """A chooser that keeps its workings. Make one for each question: it is used once."""
+
+    def __init__(self, state: State, best: int = CANDIDATES) -> None:
+        super().__init__(state)
+        self._count = best
+        self._best: dict[bytes, list[Candidate]] = {}
+        self._slots: dict[bytes, list[Slot]] = {}
+        self._now = b""
+        self._columns = {index: _name(key) for key, index in state.catalogue.columns.by_key.items()}
+        self._columns[0] = "any"
+        self._named = RowNames(AdRequest(request_id="", asks=()), {})
+        self._placement_rows = {row: str(key) for key, row in state.catalogue.rows.by_key.items()}
+
+    def explain(
+        self, request: AdRequest, request_key: bytes, clock_ms: int, preview: Preview | None = None
+    ) -> tuple[Choice, list[Explained]]:
+        """Decide, and tell what was weighed.
+
+        Cost    a choose, and some 20 us for each candidate told.
+        """
+        publishers = {
+            thing.publisher_id
+            for ask in request.asks
+            if isinstance(thing := self.state.catalogue.get("placement", ask.placement_id), Placement)
+        }
+        publishers |= {ask.publisher_id for ask in request.asks if ask.publisher_id}
+        named = self._named = RowNames(request, self._placement_rows, sorted(publishers))
+        choice = self.choose(request, request_key, clock_ms, preview)
+        explained = [
+            Explained(
+                placement=placed.name, rows=[named.of(row) for row in placed.rows], reasons=placed.reasons,
+                candidates=placed.candidates, best=self._best.get(placed.decision_id, []),
+                slots=self._slots.get(placed.decision_id, []),
+            )
+            for placed in choice.placed
+        ]  # fmt: skip
+        return choice, explained
+
+    def _fill(self, slate: Slate, decision_id: bytes, taken: list[int]) -> list[Win]:
+        self._now = decision_id
+        self._slots[decision_id] = []
+        self._best[decision_id] = [self._candidate(slate, int(at)) for at in self._worthiest(slate)]
+        return super()._fill(slate, decision_id, taken)
+
+    def _price(self, slate: Slate, pick: ranking.Pick, ad_index: int) -> Win:
+        win = super()._price(slate, pick, ad_index)
+        ads = self.state.catalogue.ads
+        quality = float(ads.quality[pick.best])
+        v = 1000.0 * pick.pctr if ads.slope[pick.best] else 1.0
+        rival = ads.creatives[pick.rival] if pick.rival >= 0 else None
+        floor = slate.floor_micros
+        self._slots[self._now].append(
+            Slot(
+                ad_index=ad_index, creative_id=win.creative_id, bid_micros=win.bid_micros, v=v,
+                quality=quality, floor_micros=floor, floor_term_micros=floor / v if floor > 0 else None,
+                rival_creative_id=rival.id if rival else None,
+                rival_score=pick.rival_score if rival else None,
+                rival_term_micros=pick.rival_score / (v * quality) if rival else None,
+                price_micros=win.price_micros,
+            )
+        )  # fmt: skip
+        return win
+
+    def _worthiest(self, slate: Slate) -> NDArray[np.int64]:
+        """Find the ads of the highest exact scores among those still in, best first."""
+        ads = self.state.catalogue.ads
+        standing = np.flatnonzero(self.reason[: ads.count] == 0)
+        scores = np.array([self._worth(slate, int(at))[1] for at in self._shortlist(standing)])
+        chosen: NDArray[np.int64] = self._shortlist(standing)[np.argsort(-scores, kind="stable")]
+        return chosen[: self._count]
+
+    def _shortlist(self, standing: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Keep those whose upper bound reaches the best ones' lower bounds."""
+        if standing.size <= self._count:
+            return standing
+        bounds = self.bound[standing]
+        least = np.partition(bounds, -self._count)[-self._count] - ranking.TANGENT_GAP - ranking.MARGIN
+        return standing[bounds >= least]
+
+    def _worth(self, slate: Slate, at: int) -> tuple[float, float, float]:
+        """Compute one ad's (ecpm, score, pctr) by the auction's own arithmetic."""
+        ads = self.state.catalogue.ads
+        n = ads.count
+        worth, pctr = ranking.worth_at(
+            slate.sums, ads.columns[:, :n], slate.prior_logit, ads.bid[:n], ads.slope[:n], at
+        )
+        return float(worth), float(worth * ads.quality[at]), float(pctr)
+
+    def _candidate(self, slate: Slate, at: int) -> Candidate:
+        ads = self.state.catalogue.ads
+        creative, group, campaign = ads.creatives[at], ads.groups[at], ads.campaigns[at]
+        assert creative is not None
+        assert group is not None
+        assert campaign is not None
+        ecpm, score, pctr = self._worth(slate, at)
+        columns = ads.columns[:, at].tolist()
+        logit = ranking.logit_at(slate.sums, ads.columns[:, : ads.count], slate.prior_logit, at)
+        main, crosses = self._cells(slate, columns)
+        uncertainty, variance = self._doubt(slate.rows, columns)
+        left_out = crosses[CROSSES:]
+        return Candidate(
+            creative_index=at, creative_id=creative.id, ad_group_id=group.id, campaign_id=campaign.id,
+            advertiser_id=campaign.advertiser_id, kind=group.pricing.kind,
+            bid_micros=group.pricing.bid_micros, ecpm_micros=round(ecpm), quality=float(ads.quality[at]),
+            score=score, pctr=pctr, logit=float(logit), prior_logit=slate.prior_logit,
+            columns=[self._columns.get(column, str(column)) for column in columns], main=main,
+            crosses=crosses[:CROSSES], crosses_left_out=len(left_out),
+            crosses_left_out_sum=float(sum(cell.weight for cell in left_out)),
+            uncertainty=uncertainty, variance=variance,
+        )  # fmt: skip
+
+    def _cells(self, slate: Slate, columns: list[int]) -> tuple[list[Cell], list[Cell]]:
+        """List the main cells, and the crosses with the strongest first."""
+        model = self.state.model
+        named = self._named
+        main: list[Cell] = []
+        crosses: list[Cell] = []
+        for row in slate.rows:
+            for column in columns:
+                cell = Cell(
+                    named.of(row), self._columns.get(column, str(column)), float(model.w[row, column]),
+                    float(model.n[row, column]),
+                )  # fmt: skip
+                (main if row == 0 or column == 0 else crosses).append(cell)
+        return main, sorted(crosses, key=lambda cell: -abs(cell.weight))
+
+    def _doubt(self, rows: list[int], columns: list[int]) -> tuple[float, float]:
+        """Tell how far one more sample could move the logit, and its variance.
+
+        Source  McMahan et al. 2013, section 6: the sum of the lit cells' learning rates. The variance is
+                Laplace's, cell by cell: 1 / (prior precision + n), FTRL's prior precision being beta / alpha
+                + l2, and n the sum of squared gradients, which is expected to be that of p (1 - p).
+        """
+        settings = self.state.settings
+        n = self.state.model.n[np.ix_(rows, columns)]
+        main = (np.array(rows) == 0)[:, None] | (np.array(columns) == 0)[None, :]
+        main |= (np.array(rows) >= MAIN_ONLY_FROM)[:, None]
+        alpha = np.where(main, settings.alpha, settings.cross_alpha)
+        rates = alpha / (settings.beta + np.sqrt(n))
+        variance = 1.0 / (settings.beta / alpha + settings.l2 + n)
+        return float(rates.sum()), float(variance.sum())
+
+
+def _name(key: object) -> str:
+    """Name a column's key, a (what, which) pair: `campaign:c-1`."""
+    return ":".join(map(str, key)) if isinstance(key, tuple) else str(key)
