@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 
@@ -53,9 +54,8 @@ async def watch_demo(plan: DemoPlan, stop: Callable[[], None]) -> None:
 
     Errors  Refused `demo_failed` with the last thing that the process said.
     """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "app.offline.demo", stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )  # fmt: skip
+    command = (sys.executable, "-m", "app.offline.demo")
+    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stderr=PIPE)
     assert process.stdin is not None
     assert process.stderr is not None
     said = b""

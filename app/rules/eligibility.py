@@ -8,8 +8,8 @@ one clause, so one dimension more costs a few passes over one byte per ad. The k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numba import njit
@@ -26,20 +26,21 @@ class Clause:
     restricted: int
     any_of: tuple[int, ...] = ()
     none_of: tuple[int, ...] = ()
+    flat: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        bound = bool(self.any_of) or self.restricted != EVERYONE
+        head = (self.reason, int(bound), self.restricted, len(self.any_of))
+        object.__setattr__(self, "flat", (*head, *self.any_of, len(self.none_of), *self.none_of))
 
 
-def program(clauses: Sequence[Clause]) -> NDArray[np.int32]:
+def program(clauses: Iterable[Clause]) -> NDArray[np.int32]:
     """Write clauses as the flat numbers that the kernel reads.
 
     >>> program([Clause(7, EVERYONE, (3, 4), (5,))]).tolist()
     [7, 1, -1, 2, 3, 4, 1, 5]
     """
-    flat: list[int] = []
-    for clause in clauses:
-        bound = bool(clause.any_of) or clause.restricted != EVERYONE
-        flat += (clause.reason, int(bound), clause.restricted, len(clause.any_of), *clause.any_of)
-        flat += (len(clause.none_of), *clause.none_of)
-    return np.array(flat, dtype=np.int32)
+    return np.array([number for clause in clauses for number in clause.flat], dtype=np.int32)
 
 
 @njit(nogil=True, cache=True)
@@ -102,14 +103,18 @@ def judge_plain(
 
 
 @njit(nogil=True, cache=True)
-def tally(reason, campaign, funnel, totals):  # type: ignore[no-untyped-def]
+def tally(reason, campaign, outbid, funnel, totals):  # type: ignore[no-untyped-def]
     """Count the losers by reason, for the placement (totals) and for each campaign (funnel).
 
-    Shape   reason (a,) uint8; campaign (a,) int32; funnel (campaigns, reasons) int64; totals (reasons,)
-            int64. Ads with reason 1 (archived or free places) are nobody's loss and not counted.
+    Who is still in (reason 0) and did not win was outbid. Ads with reason 1 (archived, free places, and
+    the winners, marked so by the caller) are nobody's loss and not counted.
+    Shape   reason (a,) uint8; campaign (a,) int32; outbid its reason's number; funnel (campaigns, reasons)
+            int64; totals (reasons,) int64.
     """
     for i in range(reason.size):
         code = reason[i]
+        if code == 0:
+            code = np.uint8(outbid)
         if code != 1:
             funnel[campaign[i], code] += 1
             totals[code] += 1

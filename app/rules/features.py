@@ -7,6 +7,7 @@ RFC 1952, unlike Python's salted hash). Registered placements get rows of their 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -96,7 +97,7 @@ def age_band(age: int) -> int:
     >>> [age_band(age) for age in (5, 13, 27, 99)]
     [0, 1, 4, 15]
     """
-    return sum(age >= edge for edge in AGE_EDGES)
+    return bisect_right(AGE_EDGES, age)
 
 
 def person_rows(

@@ -7,7 +7,8 @@ never on a request.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,16 +27,15 @@ TARGETED = (
 )  # fmt: skip
 
 
-def parents_and_self(code: str) -> Iterator[str]:
+@lru_cache(maxsize=65_536)
+def parents_and_self(code: str) -> tuple[str, ...]:
     """Name a code and what it lies under: IAB25-3, then IAB25; KR-11, then KR.
 
-    >>> list(parents_and_self("IAB25-3"))
-    ['IAB25-3', 'IAB25']
+    >>> parents_and_self("IAB25-3")
+    ('IAB25-3', 'IAB25')
     """
-    yield code
-    while "-" in code:
-        code = code.rsplit("-", 1)[0]
-        yield code
+    parts = code.split("-")
+    return tuple("-".join(parts[:count]) for count in range(len(parts), 0, -1))
 
 
 class Ads:

@@ -6,7 +6,7 @@ tick (or, for a preview, from the arguments). The same call on an equal state gi
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from app.domain import ids
 from app.domain.catalogue import Placement
 from app.domain.decisions import REASON_CODES, REASON_NUMBER, Choice, Placed, Win
-from app.domain.requests import AdRequest, Ask
+from app.domain.requests import MAX_LIT_VALUES, AdRequest, Ask
 from app.rules import eligibility, features, pricing, ranking
 from app.rules.standing import Moment
 from app.state.clauses import LONG, clauses_of
 from app.state.state import State
 
-_NONE = np.zeros(0, dtype=np.int32)
+MAX_LIT_CATEGORIES = 4
 _DEAL = REASON_NUMBER["deal"]
 _SAME = REASON_NUMBER["same_creative"]
 _BLOCKED = REASON_NUMBER["creative_blocked"]
@@ -88,11 +88,11 @@ class Chooser:
         moment = (preview.moments if preview else self.state.moments)[0]
         person, place = request.person, request.surroundings
         rows = [0, *features.moment_rows(moment.hour, moment.weekday)]
-        rows += features.surrounding_rows(place.device, place.os, place.site_category)
+        rows += features.surrounding_rows(place.device, place.os, place.site_category[:MAX_LIT_CATEGORIES])
         if person is not None:
-            rows += features.person_rows(
-                person.gender, person.age, person.region, person.interests, person.segments
-            )
+            interests = person.interests[:MAX_LIT_VALUES]
+            segments = person.segments[: MAX_LIT_VALUES - len(interests)]
+            rows += features.person_rows(person.gender, person.age, person.region, interests, segments)
         return list(dict.fromkeys(rows))
 
     def slate(self, ask: Ask, common: list[int]) -> Slate:
@@ -121,9 +121,10 @@ class Chooser:
         slate = self.slate(ask, common)
         if slate.placement is not None and slate.placement.status == "paused":
             return _nothing(ask, decision_id, "placement_paused")
-        candidates = self.screen(request, slate, taken, preview)
+        self.screen(request, slate, taken, preview)
         wins = self._fill(slate, decision_id, taken)
         reasons = self._count_losers(wins)
+        candidates = len(wins) + reasons.get("outbid", 0)
         code = "" if wins else max(reasons, key=lambda reason: reasons[reason], default="no_ads")
         publisher = slate.placement.publisher_id if slate.placement else ask.publisher_id
         return Placed(
@@ -131,8 +132,8 @@ class Chooser:
             wins=tuple(wins), code=code, reasons=reasons, rows=tuple(slate.rows), candidates=candidates,
         )  # fmt: skip
 
-    def screen(self, request: AdRequest, slate: Slate, taken: list[int], preview: Preview | None) -> int:
-        """Judge and score every ad for a placement; returns how many may still win.
+    def screen(self, request: AdRequest, slate: Slate, taken: list[int], preview: Preview | None) -> None:
+        """Judge and score every ad for a placement.
 
         Leaves `reason` (0: still in) and `bound` written for the places given out.
         """
@@ -161,7 +162,6 @@ class Chooser:
                 slate.sums, ads.columns[:, :n], slate.prior_logit, ads.bid[:n],
                 ads.log_quality[:n], ads.slope[:n], float(slate.floor_micros), _BELOW_FLOOR, reason, bound,
             )  # fmt: skip
-        return int(np.count_nonzero(reason == 0))
 
     def _drop(self, places: list[int] | list[int | None], code: int) -> None:
         for place in places:
@@ -221,7 +221,6 @@ class Chooser:
         """Count who lost and why, for the placement and for each campaign. Winners are nobody's loss."""
         n = self.state.catalogue.ads.count
         reason = self.reason[:n]
-        reason[reason == 0] = _OUTBID
         for win in wins:
             reason[win.creative_index] = 1  # not counted
         campaigns = self.state.catalogue.campaign_accounts.count
@@ -230,9 +229,10 @@ class Chooser:
             grown[: len(self.funnel)] = self.funnel
             self.funnel = grown
         self.totals[:] = 0
-        eligibility.tally(reason, self.state.catalogue.ads.campaign[:n], self.funnel, self.totals)
-        found: list[Any] = np.flatnonzero(self.totals).tolist()
-        return {REASON_CODES[code]: int(self.totals[code]) for code in found}
+        campaign = self.state.catalogue.ads.campaign[:n]
+        eligibility.tally(reason, campaign, _OUTBID, self.funnel, self.totals)
+        totals: list[int] = self.totals.tolist()
+        return {code: count for code, count in zip(REASON_CODES, totals, strict=True) if count}
 
 
 def _nothing(ask: Ask, decision_id: bytes, code: str) -> Placed:

@@ -53,6 +53,11 @@ def _shape_clauses(ads: Ads, ask: Ask, placement: Placement | None) -> list[Clau
     """Format and size: the request narrows what the placement takes. Sizes bind banners alone."""
     formats: tuple[str, ...] = placement.formats if placement else ()
     sizes = placement.sizes if placement else ()
+    question = ("shape", formats, sizes, ask.formats, ask.sizes)
+    return list(ads.sets.remembered(question, lambda: _shapes(ads, ask, formats, sizes)))
+
+
+def _shapes(ads: Ads, ask: Ask, formats: tuple[str, ...], sizes: tuple[tuple[int, int], ...]) -> list[Clause]:
     if ask.formats:
         formats = tuple(f for f in ask.formats if not formats or f in formats) or ("",)
     if ask.sizes:
@@ -100,8 +105,8 @@ def _duration_clause(ads: Ads, bound: int, demand: Creativity) -> Clause:
 def _blocking_clauses(catalogue: Catalogue, request: AdRequest, placement: Placement | None) -> list[Clause]:
     ads = catalogue.ads
     blocks = [request.blocked] + ([placement.blocked] if placement else [])
-    codes = dict.fromkeys(code for block in blocks for code in block.categories)
-    clauses = _must_not(ads, "category_blocked", "category", codes)
+    codes = tuple(block.categories for block in blocks if block.categories)
+    clauses = list(ads.sets.remembered(("blocked", codes), lambda: _category_clauses(ads, codes)))
     named = catalogue.advertisers_named
     found = {
         at for block in blocks for name in block.advertisers
@@ -115,11 +120,16 @@ def _blocking_clauses(catalogue: Catalogue, request: AdRequest, placement: Place
     return clauses
 
 
+def _category_clauses(ads: Ads, codes: tuple[tuple[str, ...], ...]) -> list[Clause]:
+    distinct = dict.fromkeys(code for block in codes for code in block)
+    return _must_not(ads, "category_blocked", "category", distinct)
+
+
 def _targeting_clauses(ads: Ads, request: AdRequest, ask: Ask, placement: Placement | None) -> list[Clause]:
     person, place = request.person, request.surroundings
     publisher = placement.publisher_id if placement else ask.publisher_id
     categories = (*place.site_category, *(placement.categories if placement else ()))
-    values: dict[str, Iterable[object]] = {
+    values: dict[str, tuple[object, ...]] = {
         "gender": (person.gender,) if person and person.gender else (),
         "age": (person.age,) if person and person.age is not None else (),
         "region": parents_and_self(person.region) if person and person.region else (),
@@ -129,7 +139,7 @@ def _targeting_clauses(ads: Ads, request: AdRequest, ask: Ask, placement: Placem
         "os": (place.os,) if place.os else (),
         "placement": (ask.placement_id,) if ask.placement_id else (),
         "publisher": (publisher,) if publisher else (),
-        "site_category": dict.fromkeys(c for code in categories for c in parents_and_self(code)),
+        "site_category": tuple(c for code in categories for c in parents_and_self(code)),
     }
     clauses = [ads.dimensions[name].clause(ads.sets, REASON_NUMBER[name], values[name]) for name in TARGETED]
     clauses += [

@@ -6,8 +6,6 @@ sum. It owns its scratch arrays and its counts, and leaves the node's alone.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -136,7 +134,7 @@ class Explainer(Chooser):
     def _fill(self, slate: Slate, decision_id: bytes, taken: list[int]) -> list[Win]:
         self._now = decision_id
         self._slots[decision_id] = []
-        self._best[decision_id] = [self._candidate(slate, int(at)) for at in self._worthiest(slate)]
+        self._best[decision_id] = [self._candidate(slate, at) for at in self._worthiest(slate)]
         return super()._fill(slate, decision_id, taken)
 
     def _price(self, slate: Slate, pick: ranking.Pick, ad_index: int) -> Win:
@@ -158,13 +156,13 @@ class Explainer(Chooser):
         )  # fmt: skip
         return win
 
-    def _worthiest(self, slate: Slate) -> NDArray[np.int64]:
+    def _worthiest(self, slate: Slate) -> list[int]:
         """Find the ads of the highest exact scores among those still in, best first."""
         ads = self.state.catalogue.ads
         standing = np.flatnonzero(self.reason[: ads.count] == 0)
-        scores = np.array([self._worth(slate, int(at))[1] for at in self._shortlist(standing)])
-        chosen: NDArray[np.int64] = self._shortlist(standing)[np.argsort(-scores, kind="stable")]
-        return chosen[: self._count]
+        short = self._shortlist(standing)
+        scores = {at: self._worth(slate, at)[1] for at in short.tolist()}
+        return sorted(scores, key=lambda at: -scores[at])[: self._count]
 
     def _shortlist(self, standing: NDArray[np.int64]) -> NDArray[np.int64]:
         """Keep those whose upper bound reaches the best ones' lower bounds."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from app.domain.catalogue import Rule
 from app.rules.eligibility import Clause
 
+Answer = TypeVar("Answer")
+_UNASKED: Any = object()
+MEMORY = 20_000
 SCRATCH = 8  # the first rows are scratch, for conditions of one request that no stored set answers
 
 
@@ -21,6 +24,7 @@ class Sets:
         self.rows: NDArray[np.uint8] = np.zeros((64, capacity), dtype=np.uint8)
         self.by_key: dict[Hashable, int] = {}
         self._of_ad: dict[int, list[int]] = {}
+        self._answers: dict[Hashable, Any] = {}
 
     def find(self, key: Hashable) -> int | None:
         """Find a set's row; None when no ad was ever in it."""
@@ -31,6 +35,7 @@ class Sets:
         row = self.by_key.get(key)
         if row is None:
             row = self.by_key[key] = len(self.by_key) + SCRATCH
+            self._answers.clear()
             if row == len(self.rows):
                 self.rows = np.concatenate([self.rows, np.zeros_like(self.rows)])
         return row
@@ -48,6 +53,18 @@ class Sets:
         """Find the rows of those of a family's values that any ad ever named."""
         found = (self.by_key.get((family, value)) for value in values)
         return tuple(row for row in found if row is not None)
+
+    def remembered(self, question: Hashable, answer: Callable[[], Answer]) -> Answer:
+        """Answer a question about which sets there are, from memory where it was asked before.
+
+        Good until a new set is made; what the sets hold does not matter to such an answer.
+        """
+        found: Answer = self._answers.get(question, _UNASKED)
+        if found is _UNASKED:
+            if len(self._answers) >= MEMORY:
+                self._answers.clear()
+            found = self._answers[question] = answer()
+        return found
 
 
 class Dimension:
@@ -74,8 +91,11 @@ class Dimension:
                 keys.append((self.name, side, value))
         return keys
 
-    def clause(self, sets: Sets, reason: int, values: Iterable[Any]) -> Clause | None:
+    def clause(self, sets: Sets, reason: int, values: tuple[Any, ...]) -> Clause | None:
         """Say what a request with these values means to the ads: None when no ad minds."""
+        return sets.remembered((self.name, values), lambda: self._clause(sets, reason, values))
+
+    def _clause(self, sets: Sets, reason: int, values: tuple[Any, ...]) -> Clause | None:
         restricted = sets.find((self.name, "restricted"))
         terms: list[Any] = list(values)
         numbers = [value for value in terms if isinstance(value, int | float)]

@@ -26,7 +26,7 @@ from app.domain.lines import (
     Shown,
     Ticked,
 )
-from app.offline.audience import AD_SPREADS, Audience
+from app.offline.audience import AD_SPREADS, Audience, Person
 from app.offline.drive import AnsweredAd, Pricing, judged
 from app.offline.sample import sample_catalogue
 from app.state.apply import apply
@@ -53,7 +53,8 @@ def test_the_seed_decides_who_comes_and_what_they_like() -> None:
 
 
 def test_one_person_is_the_same_at_every_visit_on_one_kind_of_device() -> None:
-    audience, known = Audience(1, CATALOGUE), {}
+    audience = Audience(1, CATALOGUE)
+    known: dict[tuple[str, bool], Person] = {}
     for _ in range(2_000):
         person = audience.draw().person
         assert known.setdefault((person.id, person.device == "desktop"), person) == person

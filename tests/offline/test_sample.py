@@ -1,4 +1,4 @@
-"""The sample catalogue: what the import door says of it, how it grows, and that the seed decides all of it."""
+"""The sample catalogue: what the import door says of it, how it grows, and that the seed decides it all."""
 
 import json
 from typing import Any

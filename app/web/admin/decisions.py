@@ -1,0 +1,203 @@
+"""A stored decision in words: what was asked, what was answered and why, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
+
+from app.domain import ids
+from app.domain.catalogue import Placement
+from app.domain.decisions import REASONS, Choice, Placed, Record, Win
+from app.domain.refusals import FieldError, Refused
+from app.flows.node import Node
+from app.flows.replaying import find_by_request, find_record, replay
+from app.state.row_names import RowNames
+from app.web.admin.schemas import DECISION, DECISIONS, REPLAY, answers
+from app.web.catalogue.parsing import refused
+from app.web.explain import number
+
+MAX_LISTED = 100
+OUTCOMES = ("impression", "click", "conversion", "dismissal", "win", "loss")
+_json = msgspec.json.Encoder().encode
+
+
+def decisions_router(node: Node) -> APIRouter:
+    """Make the routes over a node."""
+    router = APIRouter(tags=["decisions"])
+
+    @router.get("/v1/decisions", response_model=None, responses=answers(DECISIONS, 200, 422))
+    async def list_decisions(
+        request_id: Annotated[str | None, Query(description="The request id that the caller sent")] = None,
+        limit: Annotated[str, Query(description="1 to 100")] = "20",
+    ) -> Response:
+        """List the decisions taken for a request id, the latest first."""
+        if request_id is None:
+            raise refused([FieldError("request_id", "required", "is required")])
+        if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MAX_LISTED):
+            raise refused([FieldError("limit", "out_of_range", f"must be from 1 to {MAX_LISTED}")])
+        records = await find_by_request(node, request_id, int(limit))
+        return _answer({"items": [await _describe(node, record) for record in records]})
+
+    @router.get("/v1/decisions/{id}", response_model=None, responses=answers(DECISION, 200, 404, 410))
+    async def get_decision(request: Request) -> Response:
+        """Tell everything about one decision."""
+        decision_id = _identity(request)
+        record = await find_record(node, decision_id)
+        return _answer({"decision_id": ids.to_text(decision_id), **await _describe(node, record)})
+
+    @router.post(
+        "/v1/decisions/{id}/replay", response_model=None, responses=answers(REPLAY, 200, 404, 410, 503)
+    )
+    async def replay_decision(request: Request) -> Response:
+        """Rebuild the state at the decision's position and decide again."""
+        record = await find_record(node, _identity(request))
+        replayed = await replay(node, record)
+        words = Words(node, record)
+        then, now = words.choice(replayed.then), words.choice(replayed.now)
+        return _answer({"agrees": replayed.agrees, "then": then, "now": now})
+
+    for route in router.routes[1:]:
+        route.openapi_extra = {"parameters": [_ID]}  # type: ignore[attr-defined] # all are API routes
+    return router
+
+
+_ID = {
+    "name": "id", "in": "path", "required": True,
+    "schema": {"type": "string", "description": "As `decision_id` in an answer"},
+}  # fmt: skip
+
+
+def _answer(document: dict[str, Any]) -> Response:
+    return Response(_json(document), media_type="application/json")
+
+
+def _identity(request: Request) -> bytes:
+    try:
+        return ids.from_text(request.path_params["id"])
+    except ValueError as error:
+        raise Refused("unknown_decision", "this is not a decision's id", "id") from error
+
+
+async def _describe(node: Node, record: Record) -> dict[str, Any]:
+    words = Words(node, record)
+    document = {"request": msgspec.to_builtins(record.request), **words.choice(record.choice)}
+    outcomes = await asyncio.to_thread(_outcomes, node, record.choice)
+    for placement in document["placements"]:
+        for ad in placement["ads"]:
+            ad["events"] = outcomes[placement["decision_id"], ad["ad_index"]]
+    return document
+
+
+def _outcomes(node: Node, choice: Choice) -> dict[tuple[str, int], list[dict[str, Any]]]:
+    """Look up the events of each ad of a decision. Several conversions with ids of their own: the first."""
+    found = {}
+    for placed in choice.placed:
+        for win in placed.wins:
+            key = ids.ad_key(placed.decision_id, win.ad_index)
+            events = [_event(node, kind, ids.event_id(key, kind)) for kind in OUTCOMES]
+            found[ids.to_text(placed.decision_id), win.ad_index] = [event for event in events if event]
+    return found
+
+
+def _event(node: Node, kind: str, event_id: bytes) -> dict[str, Any] | None:
+    known = node.journal.find(event_id)
+    if known is None:
+        return None
+    position, verdict = known
+    entry = node.journal.entry_at(position)
+    return {
+        "kind": kind,
+        "event_id": ids.to_text(event_id),
+        "position": position,
+        "at": time_of(entry.line.at_ms, "UTC") if entry else None,
+        "verdict": verdict.fate if verdict else None,
+        "code": verdict.code if verdict else None,
+        "billed": number(verdict.billed_micros) if verdict else None,
+        "unbilled": number(verdict.unbilled_micros) if verdict else None,
+    }
+
+
+def time_of(at_ms: int, zone: str) -> str:
+    """Write a time with its offset.
+
+    >>> time_of(1_700_000_000_123, "Asia/Seoul")
+    '2023-11-15T07:13:20.123+09:00'
+    """
+    moment = datetime.fromtimestamp(at_ms // 1000, UTC).replace(microsecond=at_ms % 1000 * 1000)
+    return moment.astimezone(ZoneInfo(zone)).isoformat(timespec="milliseconds")
+
+
+class Words:
+    """Tells choices of one record, with the names that the catalogue has for indexes now."""
+
+    def __init__(self, node: Node, record: Record) -> None:
+        catalogue = node.state.catalogue
+        self.zone = node.settings.fold.time_zone
+        self.columns = node.state.catalogue.columns.by_key
+        self.creatives = catalogue.ads.creatives
+        placements = {
+            row: ask.placement_id
+            for ask in record.request.asks
+            if isinstance(catalogue.get("placement", ask.placement_id), Placement)
+            and (row := catalogue.rows.by_key.get(ask.placement_id)) is not None
+        }
+        publishers = sorted({placed.publisher_id for placed in record.choice.placed if placed.publisher_id})
+        self.rows = RowNames(record.request, placements, publishers)
+
+    def choice(self, choice: Choice) -> dict[str, Any]:
+        """Tell a whole answer."""
+        return {
+            "position": choice.position,
+            "clock": time_of(choice.clock_ms, self.zone),
+            "variant": choice.variant,
+            "placements": [self._placed(placed) for placed in choice.placed],
+        }
+
+    def _placed(self, placed: Placed) -> dict[str, Any]:
+        return {
+            "decision_id": ids.to_text(placed.decision_id),
+            "name": placed.name,
+            "placement_id": placed.placement_id,
+            "publisher_id": placed.publisher_id or None,
+            "candidates": placed.candidates,
+            "rows": [self.rows.of(row) for row in placed.rows],
+            "ads": [self._win(win) for win in placed.wins],
+            "no_ad": placed.code or None,
+            "reasons": _reasons(placed.reasons),
+        }
+
+    def _win(self, win: Win) -> dict[str, Any]:
+        return {
+            "ad_index": win.ad_index,
+            "advertiser_id": win.advertiser_id,
+            "campaign_id": win.campaign_id,
+            "ad_group_id": win.ad_group_id,
+            "creative_id": win.creative_id,
+            "pricing": {
+                "kind": win.kind,
+                "bid": number(win.bid_micros),
+                "price": number(win.price_micros),
+                "ecpm": number(win.ecpm_micros),
+                "cleared_ecpm": number(win.cleared_ecpm_micros),
+                "set_by": "floor" if win.rival_index < 0 else "rival",
+                "rival_creative_id": self._rival(win.rival_index),
+            },
+            "pctr": win.pctr,
+        }
+
+    def _rival(self, index: int) -> str | None:
+        creative = self.creatives[index] if 0 <= index < len(self.creatives) else None
+        return creative.id if creative is not None else None
+
+
+def _reasons(reasons: dict[str, int]) -> Sequence[dict[str, Any]]:
+    return [
+        {"code": code, "count": count, "why": REASONS.get(code, "")}
+        for code, count in sorted(reasons.items(), key=lambda pair: -pair[1])
+    ]

@@ -1,0 +1,103 @@
+"""What the OpenAPI document says about decisions, refunds and reports."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from app.flows.tallies import DIMENSIONS
+from app.web.catalogue.schemas import PROBLEM, Schema
+
+_NULLABLE_NUMBER: Schema = {"anyOf": [{"type": "number"}, {"type": "null"}]}
+_NULLABLE_TEXT: Schema = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+
+
+def _object(required: bool = True, **fields: Any) -> Schema:
+    return {"type": "object", "required": sorted(fields) if required else [], "properties": fields}
+
+
+def _list(item: Schema) -> Schema:
+    return {"type": "array", "items": item}
+
+
+_EVENT = _object(
+    kind={"type": "string"}, event_id={"type": "string"}, position={"type": "integer"}, at=_NULLABLE_TEXT,
+    verdict=_NULLABLE_TEXT, code=_NULLABLE_TEXT, billed=_NULLABLE_NUMBER, unbilled=_NULLABLE_NUMBER,
+)  # fmt: skip
+_AD = _object(
+    ad_index=_COUNT, advertiser_id={"type": "string"}, campaign_id={"type": "string"},
+    ad_group_id={"type": "string"}, creative_id={"type": "string"}, pricing={"type": "object"},
+    pctr={"type": "number"},
+)  # fmt: skip
+_AD["properties"]["events"] = _list(_EVENT)
+_REASON = _object(code={"type": "string"}, count=_COUNT, why={"type": "string"})
+_PLACEMENT = _object(
+    decision_id={"type": "string"}, name={"type": "string"}, placement_id={"type": "string"},
+    publisher_id=_NULLABLE_TEXT, candidates=_COUNT, rows=_list({"type": "string"}), ads=_list(_AD),
+    no_ad=_NULLABLE_TEXT, reasons=_list(_REASON),
+)  # fmt: skip
+_CHOICE = _object(
+    position=_COUNT, clock={"type": "string"}, variant={"type": "integer"}, placements=_list(_PLACEMENT)
+)
+DECISION = _object(**_CHOICE["properties"], request={"type": "object"})
+DECISION["properties"]["decision_id"] = {"type": "string"}
+DECISIONS = _object(items=_list(DECISION))
+REPLAY = _object(agrees={"type": "boolean"}, then=_CHOICE, now=_CHOICE)
+
+_MEASURES: Schema = {
+    "requests": {"anyOf": [_COUNT, {"type": "null"}]},
+    **{name: _COUNT for name in ("impressions", "clicks", "conversions")},
+    "spend": {"type": "number"},
+    "unbilled": {"type": "number"},
+    **{name: _NULLABLE_NUMBER for name in ("ecpm", "ctr", "ctr_low", "ctr_high")},
+    "predicted_clicks": {"type": "number"},
+    "calibration": _NULLABLE_NUMBER,
+    "invalid": {"type": "object", "additionalProperties": _COUNT},
+}
+_TOTALS = _object(**_MEASURES)
+_ROW: Schema = {
+    **_TOTALS,
+    "properties": {**{name: {"type": ["string", "integer"]} for name in DIMENSIONS}, **_MEASURES},
+}
+REPORT = _object(rows=_list(_ROW), totals=_TOTALS)
+
+REFUNDS_IN: Schema = {
+    "type": "object",
+    "required": ["event_ids"],
+    "properties": {
+        "event_ids": {"type": "array", "items": {"type": "string"}, "maxItems": 1000},
+        "reason": {"type": "string", "maxLength": 1000, "default": ""},
+    },
+}
+REFUNDS = _object(
+    results=_list(
+        _object(
+            event_id={"type": "string"}, status={"enum": ["refunded", "repeat", "refused"]},
+            refunded={"type": "number"}, unlearned={"type": "boolean"}, code=_NULLABLE_TEXT,
+        )
+    )
+)  # fmt: skip
+
+_WHY = {
+    400: "The body is not JSON",
+    401: "No key",
+    404: "There is no such thing",
+    410: "Older than what is kept",
+    413: "Too large",
+    422: "It does not fit; errors name every wrong field",
+    503: "Not now; see Retry-After",
+}
+
+
+def answers(schema: Schema | None, *statuses: int) -> dict[int | str, Schema]:
+    """Describe what an operation may answer: 200 with the schema, the others and 401 as problems."""
+    problem = {"application/problem+json": {"schema": PROBLEM}}
+    found: dict[int | str, Schema] = {}
+    for status in (*statuses, 401):
+        if status >= 300:
+            found[status] = {"description": _WHY[status], "content": problem}
+        else:
+            content = {"application/json": {"schema": schema}} if schema else {}
+            found[status] = {"description": HTTPStatus(status).phrase, "content": content}
+    return found
