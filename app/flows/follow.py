@@ -11,6 +11,7 @@ from collections.abc import Callable
 from time import perf_counter
 
 from app.domain.lines import Entry, Verdict
+from app.domain.refusals import Busy
 from app.journal.protocol import Committed, Journal
 from app.journal.reader import SqliteReader
 from app.state.apply import Outcome, Receipt, apply
@@ -61,6 +62,10 @@ class Follow:
     async def catch_up(self) -> int:
         """Apply what the journal holds, in turns; returns how many lines. Then follow what is committed."""
         start = self.state.position
+        self._loop = asyncio.get_running_loop()
+        self.failed = self._loop.create_future()
+        self._scheduled = True  # what is committed from here on waits until the past is done with
+        self.journal.on_commit = self._committed
         while entries := await asyncio.to_thread(self.journal.read, self.state.position, READ_LINES):
             verdicts: list[tuple[bytes, Verdict]] = []
             turn_ends = perf_counter() + TURN_S
@@ -71,9 +76,7 @@ class Follow:
                     turn_ends = perf_counter() + TURN_S
             if self.state.position > self.journal.verdicts_through:
                 self.journal.write_verdicts(self.state.position, verdicts)
-        self._loop = asyncio.get_running_loop()
-        self.failed = self._loop.create_future()
-        self.journal.on_commit = self._committed
+        self._turn()
         return self.state.position - start
 
     def _committed(self, batch: list[Committed]) -> None:
@@ -116,6 +119,8 @@ class Follow:
             event_id = committed.line.event_id  # type: ignore[union-attr] # only events repeat
             code = committed.verdict.code if committed.verdict else None
             _answer(committed.ticket, Repeated(event_id, committed.position, "repeat", code=code))
+        elif committed.position <= self.state.position:  # applied by catching up, its receipt with it
+            _answer(committed.ticket, Busy("not_ready", 1000))
         else:
             entry = Entry(committed.position, committed.line, committed.referred)
             outcome = apply(self.state, entry)

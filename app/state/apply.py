@@ -164,11 +164,10 @@ def _charge(state: State, ad: ServedAd, at_ms: int) -> tuple[int, int]:
     if ad.price_kind == "cpm":
         amount, groups.carry[group_at] = impression_charge(ad.price_micros, int(groups.carry[group_at]))
     billed = min(amount, groups.left(group_at, day), campaigns.left(campaign_at, day))
+    were_open = groups.open_at(group_at, day), campaigns.open_at(campaign_at, day)
     groups.bill(group_at, day, billed)
     campaigns.bill(campaign_at, day, billed)
-    if state.group_standing[group_at] == 0 and (
-        not groups.open_at(group_at, day) or not campaigns.open_at(campaign_at, day)
-    ):
+    if (groups.open_at(group_at, day), campaigns.open_at(campaign_at, day)) != were_open:
         state.restand()
     return billed, amount - billed
 

@@ -35,8 +35,8 @@ class Cell(Struct, frozen=True):
 class Candidate(Struct, frozen=True, kw_only=True):
     """An ad that could have won, as the auction saw it.
 
-    Units   bid and ecpm in micros; score = bid x v x quality, v as in DESIGN. `main` are the cells of row 0 or
-            column 0, `crosses` the strongest others; logit = prior_logit + all of them.
+    Units   bid and ecpm in micros; score = bid x v x quality, v as in DESIGN. `main` are the cells of row 0
+            or column 0, `crosses` the strongest others; logit = prior_logit + all of them.
     """
 
     creative_index: int
@@ -170,7 +170,7 @@ class Explainer(Chooser):
             return standing
         bounds = self.bound[standing]
         least = np.partition(bounds, -self._count)[-self._count] - ranking.TANGENT_GAP - ranking.MARGIN
-        return standing[bounds >= least]
+        return np.compress(bounds >= least, standing)
 
     def _worth(self, slate: Slate, at: int) -> tuple[float, float, float]:
         """Compute one ad's (ecpm, score, pctr) by the auction's own arithmetic."""

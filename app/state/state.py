@@ -154,6 +154,8 @@ class State:
             "recent": self.recent.parts(),
             "campaign_accounts": self.catalogue.campaign_accounts.parts(),
             "group_accounts": self.catalogue.group_accounts.parts(),
+            # Not a function of the rest: it is worked out at ticks and edits, not at every charge.
+            "group_standing": self.group_standing,
             "rest": msgspec.msgpack.encode(rest),
         }
 
@@ -180,6 +182,8 @@ class State:
             {name.removeprefix("model_"): part for name, part in parts.items() if name.startswith("model_")}
         )
         self.restand()
+        self.group_standing = np.array(parts["group_standing"], dtype=np.uint8)
+        self.catalogue.ads.stand(self.group_standing)
 
     def check(self) -> None:
         """Hold all invariants; for tests, simulation and snapshots."""

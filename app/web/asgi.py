@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from app.domain.refusals import Busy, Refused
-from app.flows.counters import Counters
+from app.flows.node import Node
 from app.web.problems import PROBLEM_JSON, problem_of
 
 Scope = MutableMapping[str, Any]
@@ -67,13 +67,14 @@ class Door:
         route: str,
         methods: tuple[str, ...],
         handler: Handler,
-        counters: Counters,
+        node: Node,
         refuse: Callable[[Refused | Busy], Answer] | None = None,
     ) -> None:
         self.methods = methods
         self.handler = handler
         self.refuse = refuse or problem_answer
         self._outcomes: dict[str, Any] = {}
+        self._missing, counters = node.missing, node.counters
         self._requests, self._route = counters.requests, route
         self._seconds = counters.request_seconds.labels(route)
         self._shed = counters.shed
@@ -83,6 +84,9 @@ class Door:
         if scope["method"] not in self.methods:
             allow = ", ".join(self.methods).encode()
             await _send(send, Answer(405, b"", [(b"allow", allow)], "method"), scope)
+            return
+        if self._missing:
+            await _send(send, self.refuse(Busy("not_ready", 1000)), scope)
             return
         try:
             body = await read_body(scope, receive) if scope["method"] == "POST" else b""
@@ -114,7 +118,7 @@ def problem_answer(error: Refused | Busy) -> Answer:
 async def read_body(scope: Scope, receive: Receive, limit: int = MAX_BODY) -> bytes:
     """Read a whole body, unpacked.
 
-    Errors  Refused: `too_large` beyond the limit (as sent or unpacked), `unknown_encoding`, `not_gzip`.
+    Errors  Refused: `too_large` beyond the limit (as sent or unpacked), `unsupported_media_type`, `not_gzip`.
     """
     message = await receive()
     body: bytes = message.get("body", b"")
@@ -136,7 +140,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int = MAX_BODY) -> by
         case b"gzip":
             return unpack(body, limit)
         case _:
-            raise Refused("unknown_encoding", "the body may be plain or gzip", "content-encoding")
+            raise Refused("unsupported_media_type", "the body may be plain or gzip", "content-encoding")
 
 
 def unpack(body: bytes, limit: int) -> bytes:

@@ -44,7 +44,7 @@ STATUSES: dict[str, int] = {
     "precondition_required": 428,
     # 413, 415: how it comes
     "too_large": 413,
-    "unknown_encoding": 415,
+    "too_many": 413,
     "unsupported_media_type": 415,
     # 422: it can be read and does not fit
     "invalid": 422,
@@ -61,7 +61,6 @@ STATUSES: dict[str, int] = {
     "journal_full": 503,
     "journal_unavailable": 503,
     "workers_unavailable": 503,
-    "overloaded": 503,
     "not_ready": 503,
 }
 UNLISTED = 422  # a refusal that the table forgot is still the caller's to mend; a test finds it

@@ -25,19 +25,18 @@ GET = ("GET", "HEAD")
 def public_app(node: Node, tokens: Tokens, links: Links) -> Starlette:
     """Build the public application."""
     tracking = Tracking(node, tokens, links)
-    counters = node.counters
     gate = _open if node.settings.open_doors else _closed
     routes = [
-        Route("/v1/ads", Door("/v1/ads", ("POST",), gate(AdsDoor(node, links, tokens)), counters)),
+        Route("/v1/ads", Door("/v1/ads", ("POST",), gate(AdsDoor(node, links, tokens)), node)),
         Route(
             "/openrtb2/bid",
-            Door("/openrtb2/bid", ("POST",), gate(BidsDoor(node, links, tokens)), counters, refuse_bare),
+            Door("/openrtb2/bid", ("POST",), gate(BidsDoor(node, links, tokens)), node, refuse_bare),
         ),
-        Route("/v1/events", Door("/v1/events", ("POST",), gate(EventsDoor(node, tokens)), counters)),
-        Route("/c/{token}", Door("/c", GET, tracking.click, counters)),
-        *(Route(f"/{p}/{{token}}", Door(f"/{p}", GET, tracking.impression, counters)) for p in "ib"),
-        *(Route(f"/{p}/{{token}}", Door(f"/{p}", GET, tracking.notice, counters)) for p in "wlx"),
-        Route("/healthz", healthz(node)),
+        Route("/v1/events", Door("/v1/events", ("POST",), gate(EventsDoor(node, tokens)), node)),
+        Route("/c/{token}", Door("/c", GET, tracking.click, node)),
+        *(Route(f"/{p}/{{token}}", Door(f"/{p}", GET, tracking.impression, node)) for p in "ib"),
+        *(Route(f"/{p}/{{token}}", Door(f"/{p}", GET, tracking.notice, node)) for p in "wlx"),
+        Route("/healthz", healthz),
         Route("/readyz", readyz(node)),
     ]
     app = Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})

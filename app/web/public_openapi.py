@@ -87,7 +87,7 @@ def _post(
 
 def _get(identity: str, summary: str, tag: str, responses: Schema, *parameters: Schema) -> Schema:
     """Describe a route that looks at no key. HEAD is answered as GET is, and counts nothing."""
-    shared = {"summary": summary, "tags": [tag], "security": []}
+    shared: Schema = {"summary": summary, "tags": [tag], "security": []}
     if parameters:
         shared["parameters"] = list(parameters)
     bare = {
@@ -164,7 +164,7 @@ PATHS: Schema = {
     ),
     "/v1/events": _post(
         "reportEvents",
-        "Report up to 1,000 impressions, clicks, conversions and dismissals; answered when durable and applied",
+        "Report up to 1,000 events; answered when they are durable and applied",
         "EventsIn",
         EVENTS_EXAMPLE,
         {
@@ -178,7 +178,7 @@ PATHS: Schema = {
     ),
     "/i/{token}": _get("impression", "Impression, by a page", "tracking", _PIXEL, _path("impression")),
     "/b/{token}": _get(
-        "billing", "Impression, by an exchange: the same event", "tracking", _PIXEL, _path("impression"), _PRICE
+        "billing", "The same, by an exchange", "tracking", _PIXEL, _path("impression"), _PRICE
     ),
     "/c/{token}": _get("click", "Click", "tracking", _CLICK, _path("click")),
     "/w/{token}": _get("win", "Win notice", "tracking", _NOTICE, _path("win"), _PRICE),

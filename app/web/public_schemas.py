@@ -54,7 +54,7 @@ AD_REQUEST: Schema = {
     "PlacementIn": record(
         ["name", "placement_id"],
         {
-            "name": {"type": "string", "minLength": 1, "maxLength": 256, "description": "Unique in the request"},
+            "name": {**WORD, "minLength": 1, "description": "Unique in the request"},
             "placement_id": ID,
             "sizes": {
                 "type": "array",
@@ -150,7 +150,7 @@ AD_ANSWER: Schema = {
         optional=("kind", "bid", "ecpm"),
         description="Only price and currency without scope `pricing`",
     ),
-    "Tokens": answer({kind: TOKEN for kind in ("impression", "click", "conversion", "dismissal")}),
+    "Tokens": answer(dict.fromkeys(("impression", "click", "conversion", "dismissal"), TOKEN)),
     "Decision": answer(
         {
             "decision_id": {"type": "string", "pattern": "^[a-z2-7]{24}$"},
@@ -190,12 +190,13 @@ AD_ANSWER: Schema = {
 _FLOOR = {"type": "number", "minimum": 0, "default": 0}
 _STREAM = {"mimes": {"type": "array", "minItems": 1, "items": {"type": "string"}}}
 _SIDE = {"type": "integer", "minimum": 0}
+_NAME = {"type": "string", "minLength": 1}
 
 BIDS: Schema = {
     "Imp": record(
         ["id"],
         {
-            "id": {"type": "string", "minLength": 1, "description": "Unique in the request"},
+            "id": {**_NAME, "description": "Unique in the request"},
             "banner": record([], {
                 "w": _SIDE, "h": _SIDE,
                 "format": {"type": "array", "items": record([], {"w": _SIDE, "h": _SIDE})},
@@ -208,7 +209,7 @@ BIDS: Schema = {
             "bidfloorcur": {"type": "string", "default": "USD"},
             "pmp": record([], {
                 "private_auction": {"type": "integer", "enum": [0, 1]},
-                "deals": {"type": "array", "items": record(["id"], {"id": {"type": "string", "minLength": 1}})},
+                "deals": {"type": "array", "items": record(["id"], {"id": _NAME})},
             }),
         },
         anyOf=[{"required": [kind]} for kind in ("banner", "video", "audio", "native")],

@@ -12,17 +12,21 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import __version__
 from app.domain.refusals import Busy, FieldError, Refused
 from app.flows.counters import Counters
 from app.flows.node import Node
-from app.web.admin.auth import MAX_BODY_BYTES, AdminAuth, BodyLimit
+from app.web.admin.auth import MAX_BODY_BYTES, AdminAuth, BodyLimit, is_stateless
 from app.web.admin.decisions import decisions_router
 from app.web.admin.docs import docs_routes, document_of
 from app.web.admin.metrics import metrics
 from app.web.admin.refunds import refunds_router
 from app.web.admin.reports import reports_router
+from app.web.ads import AdsDoor
+from app.web.asgi import Door
 from app.web.catalogue.parsing import path
 from app.web.catalogue.routes import catalogue_router
+from app.web.explain import explain
 from app.web.health import health_routes
 from app.web.problems import problem, refusal
 
@@ -31,28 +35,49 @@ _UNLIMITED = frozenset({"/v1/import"})
 
 
 def admin_app(
-    node: Node, *, admin_key_hash: bytes, extra_routes: Sequence[BaseRoute] = (), version: str = "0"
+    node: Node,
+    *,
+    admin_key_hash: bytes,
+    ads_door: AdsDoor | None = None,
+    extra_routes: Sequence[BaseRoute] = (),
 ) -> FastAPI:
-    """Build the admin port over a node. `extra_routes` are doors that count and limit for themselves."""
+    """Build the admin port over a node.
+
+    `ads_door` answers /v1/ads with `explain` and `at`; `extra_routes` are doors that count for themselves.
+    """
     app = FastAPI(
-        title="Adjudge, admin port", version=version, description=_DESCRIPTION, docs_url=None,
+        title="Adjudge, admin port", version=__version__, description=_DESCRIPTION, docs_url=None,
         redoc_url=None, openapi_url="/openapi.json", redirect_slashes=False,
         middleware=[
             Middleware(AdminAuth, admin_key_hash=admin_key_hash),
+            Middleware(Ready, node=node),
             Middleware(Counted, counters=node.counters),
             Middleware(BodyLimit, limit_bytes=MAX_BODY_BYTES, unlimited=_UNLIMITED),
         ],
     )  # fmt: skip
-    app.router.routes.extend(extra_routes)
+    app.router.routes.extend([*_ads_routes(node, ads_door), *extra_routes])
     app.router.routes.extend(
         [*health_routes(node), Route("/metrics", metrics(node), name="metrics"), *docs_routes()]
     )
-    app.include_router(catalogue_router(node, node.settings.fold.time_zone))
-    for router in (decisions_router(node), refunds_router(node), reports_router(node)):
-        app.include_router(router)
+    zone = node.settings.fold.time_zone
+    routers = (
+        catalogue_router(node, zone),
+        decisions_router(node),
+        refunds_router(node),
+        reports_router(node),
+    )
+    for router in routers:
+        app.router.routes.extend(router.routes)  # flat, so that a 405 can tell every method of its path
     app.openapi = lambda: document_of(app)  # type: ignore[method-assign] # FastAPI's own way to extend it
     _install_refusals(app)
     return app
+
+
+def _ads_routes(node: Node, ads_door: AdsDoor | None) -> list[Route]:
+    if ads_door is None:
+        return []
+    ads_door.explain = ads_door.explain or explain
+    return [Route("/v1/ads", Door("/v1/ads", ("POST",), ads_door, node), methods=["POST"])]
 
 
 def _install_refusals(app: FastAPI) -> None:
@@ -101,6 +126,20 @@ def _methods_at(request: Request) -> set[str]:
         if match is not Match.NONE:
             methods |= getattr(route, "methods", None) or set()
     return methods
+
+
+class Ready:
+    """Answers 503 to everything that needs the state, until the node has followed its journal."""
+
+    def __init__(self, app: ASGIApp, node: Node) -> None:
+        self.app = app
+        self.node = node
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self.node.missing and not is_stateless(scope["path"]):
+            await refusal(Busy("not_ready", 1000))(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 class Counted:

@@ -70,9 +70,16 @@ def is_open(scope: Scope) -> bool:
     if scope["type"] != "http":
         return False
     path: str = scope["path"]
-    if path in OPEN_PATHS or path.startswith(OPEN_FOLDERS):
-        return True
-    return path in LOOPBACK_PATHS and _is_local(scope)
+    return _is_public(path) or (path in LOOPBACK_PATHS and _is_local(scope))
+
+
+def is_stateless(path: str) -> bool:
+    """Say whether a path answers without the node's state, so before the node is ready."""
+    return _is_public(path) or path in LOOPBACK_PATHS
+
+
+def _is_public(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(OPEN_FOLDERS)
 
 
 def _is_local(scope: Scope) -> bool:

@@ -67,7 +67,7 @@ def _read(body: bytes) -> RefundsIn:
     except ValidationError as error:
         raise refused(field_errors(error)) from None
     if len(wanted.event_ids) > MAX_EVENTS:
-        raise Refused("too_large", f"at most {MAX_EVENTS} events a call", "event_ids")
+        raise Refused("too_many", f"at most {MAX_EVENTS} events a call", "event_ids")
     return wanted
 
 

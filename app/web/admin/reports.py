@@ -69,13 +69,12 @@ def read_query(start: Text, end: Text, by: Text, form: str, now_ms: int, zone: s
 
 
 def _time(name: str, text: str, zone: str, wrong: list[FieldError]) -> int:
-    # A plus sign in a query is a space when nobody escaped it; no RFC 3339 time has one before its offset.
+    # A plus sign in a query is a space when nobody escaped it; no RFC 3339 time has one after its `T`.
+    written = text.replace(" ", "+") if "T" in text else text
     try:
-        moment = datetime.fromisoformat(
-            text.replace(" ", "+") if text.count(" ") == 1 and "T" in text else text
-        )
+        moment: datetime | None = datetime.fromisoformat(written)
     except ValueError:
-        moment = None  # type: ignore[assignment] # told just below
+        moment = None
     if moment is None or not _EARLIEST < moment.year < _LATEST:
         wrong.append(FieldError(name, "not_a_time", f"must be RFC 3339, after {_EARLIEST}, before {_LATEST}"))
         return 0

@@ -47,10 +47,10 @@ REPLAY = _object(agrees={"type": "boolean"}, then=_CHOICE, now=_CHOICE)
 
 _MEASURES: Schema = {
     "requests": {"anyOf": [_COUNT, {"type": "null"}]},
-    **{name: _COUNT for name in ("impressions", "clicks", "conversions")},
+    **dict.fromkeys(("impressions", "clicks", "conversions"), _COUNT),
     "spend": {"type": "number"},
     "unbilled": {"type": "number"},
-    **{name: _NULLABLE_NUMBER for name in ("ecpm", "ctr", "ctr_low", "ctr_high")},
+    **dict.fromkeys(("ecpm", "ctr", "ctr_low", "ctr_high"), _NULLABLE_NUMBER),
     "predicted_clicks": {"type": "number"},
     "calibration": _NULLABLE_NUMBER,
     "invalid": {"type": "object", "additionalProperties": _COUNT},
