@@ -24,7 +24,6 @@ from typing import Any
 import structlog
 import uvicorn
 import uvloop
-from starlette.routing import Route
 
 from app import __version__
 from app.domain.lines import Configured
@@ -41,8 +40,7 @@ from app.settings import Settings
 from app.state.choose import Chooser
 from app.web.admin import admin_app
 from app.web.ads import AdsDoor
-from app.web.asgi import Door
-from app.web.health import ReadyGate
+from app.web.explain import explain
 from app.web.links import Links
 from app.web.public import public_app
 from app.web.tokens import Tokens
@@ -164,11 +162,9 @@ async def serve(settings: Settings, data: Path, listen: Listen, on_ready: Callab
         async with open_node(settings, data, public_url, loopback=is_loopback(listen.host)) as node:
             tokens = Tokens(token_masters(data), settings.lives_s(), secrets.token_bytes(8))
             links = Links(node.settings.public_url, tokens)
-            ads = Door("/v1/ads", ("POST",), AdsDoor(node, links, tokens, admin=True), node)
-            admin_port = admin_app(
-                node, admin_key_hash=key_hash, extra_routes=[Route("/v1/ads", ads)], version=__version__
-            )
-            servers = [server(public_app(node, tokens, links)), server(ReadyGate(admin_port, node))]
+            ads = AdsDoor(node, links, tokens, admin=True, explain=explain)
+            admin_port = admin_app(node, admin_key_hash=key_hash, ads_door=ads)
+            servers = [server(public_app(node, tokens, links)), server(admin_port)]
             stopping = asyncio.Event()
             for one in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(one, stopping.set)

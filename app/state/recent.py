@@ -98,10 +98,12 @@ class Recent:
         return np.asarray(self.ring[np.arange(start, end) % self.capacity])
 
     def parts(self) -> NDArray[Any]:
-        """Copy what is remembered, oldest first."""
-        return np.asarray(self.ring[np.arange(self.first, self.next) % self.capacity])
+        """Copy what is remembered, oldest first, as the bytes of its records."""
+        records: NDArray[Any] = self.ring[np.arange(self.first, self.next) % self.capacity]
+        return records.view(np.uint8)
 
     def restore(self, part: NDArray[Any], next_place: int, closed: int) -> None:
         """Take back what `parts` copied."""
         self.next, self.closed = next_place, closed
-        self.ring[np.arange(next_place - len(part), next_place) % self.capacity] = part
+        records = part.view(SHOWN)
+        self.ring[np.arange(next_place - len(records), next_place) % self.capacity] = records

@@ -8,11 +8,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.domain.refusals import Busy
 from app.flows.node import Node
-from app.web.problems import refusal
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 _JSON = "application/json"
@@ -47,19 +44,3 @@ def health_routes(node: Node) -> list[Route]:
         Route("/healthz", healthz(node), methods=["GET"]),
         Route("/readyz", readyz(node), methods=["GET"]),
     ]
-
-
-class ReadyGate:
-    """Keeps a whole application shut (503) until the node is ready, but for health, metrics and documents."""
-
-    OPEN = ("/healthz", "/readyz", "/metrics", "/docs", "/openapi")
-
-    def __init__(self, app: ASGIApp, node: Node) -> None:
-        self.app = app
-        self.node = node
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.node.missing and not scope["path"].startswith(self.OPEN):
-            await refusal(Busy("not_ready", 1000))(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)

@@ -62,9 +62,9 @@ RESPONSES: Schema = {
     "AdminDoorOnly": _problem("`admin_door_only`: `explain` and `at` are answered on the admin port alone"),
     "MethodNotAllowed": _problem("`method_not_allowed`", **_ALLOW),
     "TooLarge": _problem("`too_large`, `too_many`: over 1 MiB as sent or unpacked, or over 1,000 events"),
-    "UnknownEncoding": _problem("`unknown_encoding`: neither plain nor gzip"),
+    "WrongMediaType": _problem("`unsupported_media_type`: neither plain nor gzip"),
     "Misfit": _problem("`invalid`, `duplicate_name`: it is JSON and does not fit; `field` says where"),
-    "Busy": _problem("`journal_full`, `journal_unavailable`, `overloaded`: try again", **_RETRY),
+    "Busy": _problem("`not_ready`, `journal_full`, `journal_unavailable`: try again", **_RETRY),
     "BadBid": _bare("Malformed or unreadable", **_VERSION),
 }
 
@@ -119,14 +119,14 @@ _PIXEL = {
         "headers": _NO_STORE,
         "content": {"image/gif": {"schema": {"type": "string", "contentMediaType": "image/gif"}}},
     },
-    **_shared(_405="MethodNotAllowed"),
+    **_shared(_405="MethodNotAllowed", _503="Busy"),
 }
 _CLICK = {
     "302": {
         "description": "To the creative's landing page, also when the token is repeated or expired",
         "headers": {**_NO_STORE, "Location": {"required": True, "schema": {"type": "string"}}},
     },
-    **_shared(_400="BadToken", _405="MethodNotAllowed"),
+    **_shared(_400="BadToken", _405="MethodNotAllowed", _503="Busy"),
 }
 _NOTICE = {
     "204": _bare("Noted, or uncounted when the token has expired", **_NO_STORE),
@@ -144,7 +144,7 @@ PATHS: Schema = {
             "200": {"description": "Ads, or why there is none", "content": _json("AdsOut")},
             **_shared(
                 _400="Unreadable", _401="KeyRequired", _403="AdminDoorOnly", _405="MethodNotAllowed",
-                _413="TooLarge", _415="UnknownEncoding", _422="Misfit", _503="Busy",
+                _413="TooLarge", _415="WrongMediaType", _422="Misfit", _503="Busy",
             ),
         },
     ),
@@ -171,7 +171,7 @@ PATHS: Schema = {
             "200": {"description": "One result per event, in its order", "content": _json("EventsOut")},
             **_shared(
                 _400="Unreadable", _401="KeyRequired", _405="MethodNotAllowed", _413="TooLarge",
-                _415="UnknownEncoding", _422="Misfit", _503="Busy",
+                _415="WrongMediaType", _422="Misfit", _503="Busy",
             ),
         },
         "feedback",

@@ -122,11 +122,11 @@ def nursery() -> Iterator[Nursery]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def main(folder: Path) -> int:
+def raise_nodes(folder: Path) -> int:
     """Import and compile everything, then fork whatever is asked for."""
     import gc
 
-    from app.flows import snapshotting  # noqa: F401
+    from app import cli, main  # noqa: F401
     from app.flows.warming import warm
 
     warm()
@@ -210,4 +210,4 @@ def _node(order: dict[str, Any], connection: socket.socket, stand_in: Path) -> N
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(raise_nodes(Path(sys.argv[1])))

@@ -1,0 +1,66 @@
+"""`python -m loadtest [PART|all] [options] [--out FILE]`: the speed and learning reports, as text.
+
+Each part is a module with `run(argv)`: it prints a table and returns 0 when every target is met. `all` runs
+them one after the other, with their defaults.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+PARTS = ("kernel", "request", "latency", "size", "learning", "restart")
+
+
+class _Both(io.TextIOBase):
+    """Writes to several places: the terminal and the file."""
+
+    def __init__(self, *places: TextIO) -> None:
+        self._places = places
+
+    def write(self, text: str) -> int:
+        for place in self._places:
+            place.write(text)
+            place.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        for place in self._places:
+            place.flush()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run what is asked for; 0 done, 1 a target was missed, 2 usage."""
+    rest = list(argv)
+    out: Path | None = None
+    if "--out" in rest[:-1]:
+        at = rest.index("--out")
+        out = Path(rest[at + 1])
+        del rest[at : at + 2]
+    part = rest.pop(0) if rest and not rest[0].startswith("-") else None if rest else "all"
+    if part not in (*PARTS, "all"):
+        print(f"usage: python -m loadtest [{'|'.join((*PARTS, 'all'))}] [options] [--out FILE]", file=sys.stderr)
+        return 0 if "--help" in rest or "-h" in rest else 2
+    with contextlib.ExitStack() as stack:
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(out.open("w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stdout(_Both(sys.stdout, file)))
+        wanted = PARTS if part == "all" else (part,)
+        results = [_run(one, rest if part != "all" else []) for one in wanted]
+    return max(results)
+
+
+def _run(part: str, argv: Sequence[str]) -> int:
+    module = importlib.import_module(f"loadtest.{part}")
+    result: int = module.run(argv)
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

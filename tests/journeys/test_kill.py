@@ -1,0 +1,104 @@
+"""Whatever a node acknowledged survives `kill -9` at any instant: once, at its position, billed as said.
+
+Method: nodes are forked (`nursery.py`), loaded over real sockets (`load.py`) and killed at seeded instants:
+under load, while they start and catch up, while their followers write snapshots (killed with them, or left
+to finish beside the next node). Between lives a second pair of books (`ledger.py`) folds the journal from
+its first line and holds it against every answer that was given, and against snapshot + rest.
+
+`ADJUDGE_KILLS` sets how many kills, e.g. `ADJUDGE_KILLS=1000 pytest tests/journeys/test_kill.py`; 200 by
+default. As many as `LIVES` share a data directory; the next ones begin with an empty one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from app.flows.tracing import retrace_sample
+from tests.journeys import ledger
+from tests.journeys.load import Load, Memory
+from tests.journeys.nursery import COLUMNS, Forked, Nursery, nursery
+
+KILLS = int(os.environ.get("ADJUDGE_KILLS", "200"))
+LIVES = 50  # in a data directory
+CHECK_EVERY = 10
+EARLY = 0.15  # share of the kills that come while a node starts
+
+
+async def live_and_die(node: Forked, chance: random.Random, memory: Memory, data: Path) -> None:
+    """Load a node, and kill it at a moment that it cannot know."""
+    at = node.ready()
+    load = Load(chance, memory, at, data)
+    if not memory.sent_names:
+        await load.register()
+    visiting = asyncio.ensure_future(load.run())
+    await asyncio.sleep(chance.uniform(0.01, 0.3))
+    node.kill(followers=chance.random() < 0.5)
+    load.stopped = True
+    await visiting
+
+
+async def one_life(nodes: Nursery, chance: random.Random, memory: Memory, data: Path) -> None:
+    node = nodes.node(data)
+    try:
+        if memory.sent_names and chance.random() < EARLY:
+            await asyncio.sleep(chance.uniform(0.0, 0.09))
+        else:
+            await live_and_die(node, chance, memory, data)
+    finally:
+        node.kill()
+
+
+def check(data: Path, memory: Memory) -> ledger.Books:
+    """Hold the journal against all answers, and the restored state against the fold of the journal."""
+    books = ledger.read_books(data, COLUMNS)
+    ledger.check_acknowledged(books, memory)
+    state, damaged = ledger.restored(data, COLUMNS)
+    assert damaged == []
+    assert ledger.differences(books.state, state) == []
+    traced = retrace_sample(data, COLUMNS, 30, seed=len(memory.acknowledged))
+    assert [one.decision_id for one in traced if not one.agrees] == []
+    return books
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("directory", range(-(-KILLS // LIVES)))
+def test_a_killed_node_loses_nothing_acknowledged(directory: int, tmp_path: Path) -> None:
+    chance, memory, data = random.Random(directory), Memory(), tmp_path / "data"
+    with nursery() as nodes:
+        for life in range(1, min(LIVES, KILLS - directory * LIVES) + 1):
+            asyncio.run(one_life(nodes, chance, memory, data))
+            if life % CHECK_EVERY == 0:
+                check(data, memory)
+        # The last node is not killed: it answers what the dead ones left unanswered, and stops in peace.
+        node = nodes.node(data)
+        asyncio.run(settle(node, chance, memory, data))
+        node.stop()
+    books = check(data, memory)
+    check_the_story(books, memory, data)
+
+
+async def settle(node: Forked, chance: random.Random, memory: Memory, data: Path) -> None:
+    """Let the last node take whatever was never answered."""
+    load = Load(chance, memory, node.ready(), data)
+    async with load.public, load.admin:
+        while memory.outbox:
+            await load._report()
+
+
+def check_the_story(books: ledger.Books, memory: Memory, data: Path) -> None:
+    """Else the kills would prove little: much was acknowledged, much retried, and snapshots were made."""
+    log = ledger.log_events(data)
+    assert len(memory.acknowledged) > 500
+    assert memory.repeats, "no event was taken by a node that died before it could say so"
+    assert memory.refunded
+    assert memory.retried
+    assert ledger.logged(log, "snapshot")
+    failed = [event["error"] for event in ledger.logged(log, "snapshot_failed")]
+    assert not [error for error in failed if "the node has" in error], "a follower's fold differs"
+    assert any(receipt.unbilled_micros for receipt in books.receipts.values()), "no budget was reached"
+    assert any(receipt.status == "held" for receipt in books.receipts.values())
