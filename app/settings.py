@@ -40,7 +40,6 @@ class Settings(BaseSettings):
     admin_key: str = Field(default="", description="admin key for this run; nothing is stored then")
 
     prior_ctr: Probability = Field(default=0.01, description="pCTR before any data")
-    prior_cvr: Probability = Field(default=0.05, description="CVR before any data (used once cpa is sold)")
     alpha: Rate = Field(default=0.1, description="learning rate of main cells")
     cross_alpha: Rate = Field(default=0.02, description="learning rate of cross cells")
     beta: Penalty = Field(default=1.0, description="FTRL beta")
@@ -74,8 +73,6 @@ class Settings(BaseSettings):
     snapshot_every_s: Seconds = Field(default=600, description="seconds between snapshots")
     snapshot_every_lines: Seconds = Field(default=100_000, description="journal lines between snapshots")
     decisions_mib: Seconds = Field(default=2_048, description="bound of the decision file")
-    retention_days: Seconds = Field(default=30, description="days of journal to keep (trimming comes later)")
-    trusted_proxies: str = Field(default="", description="addresses whose X-Forwarded-For is believed")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="log level")
 
     @field_validator("time_zone")

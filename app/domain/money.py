@@ -26,12 +26,12 @@ def to_micros(amount: Decimal | str | int | float) -> int:
         raise ValueError("not a number") from error
     if not value.is_finite():
         raise ValueError("not a finite number")
-    scaled = value * MICROS
-    if scaled != scaled.to_integral_value():
-        raise ValueError("at most six decimals")
-    if not 0 <= scaled <= MAX_MICROS:
+    if not 0 <= value <= MAX_MICROS // MICROS:  # before any arithmetic: 1e999999 has none
         raise ValueError(f"must lie between 0 and {MAX_MICROS // MICROS}")
-    return int(scaled)
+    exponent = value.as_tuple().exponent
+    if isinstance(exponent, int) and exponent < -6 and value != round(value, 6):
+        raise ValueError("at most six decimals")
+    return int(value * MICROS)
 
 
 def to_decimal(micros: int) -> Decimal:

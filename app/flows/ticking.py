@@ -25,9 +25,12 @@ def tick_line(node: Node) -> Ticked:
 async def tick_forever(node: Node) -> None:
     """Tick each second; measures how late the loop was."""
     due = perf_counter() + TICK_S
+    lost = 0
     while True:
         await asyncio.sleep(max(0.0, due - perf_counter()))
         node.counters.loop_lag.set(max(0.0, perf_counter() - due))
+        lost, before = node.decisions.lost, lost
+        node.counters.lost.inc(lost - before)
         due = max(due + TICK_S, perf_counter())
         await node.submit(tick_line(node))
         node.journal.forget(node.state.clock_ms // DAY_MS)

@@ -190,7 +190,11 @@ class DecisionStore(DecisionReader):
                 with self._connection:
                     execute_rows(self._connection, _INSERT, _rows(records))
                 self._forget_oldest()
-        except apsw.Error as failure:
+        except (
+            apsw.Error,
+            ValueError,
+            OverflowError,
+        ) as failure:  # the disk, or a record that cannot be written
             self.lost += len(records)
             _log.error("decisions: %d records lost: %r", len(records), failure)
         for each in taken:

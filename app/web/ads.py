@@ -28,6 +28,7 @@ from app.web.tokens import Tokens
 
 Text = Annotated[str, Meta(max_length=256)]
 Texts = Annotated[list[Text], Meta(max_length=1000)]
+EXACT = 2**53  # beyond it a JSON reader may change a whole number
 _SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 
 
@@ -117,7 +118,7 @@ def read_ads(body: bytes, *, admin: bool) -> AdsAsked:
         asked = _decoder.decode(body)
     except msgspec.ValidationError as error:
         raise misfit(error) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused("not_json", "the body is not JSON") from error
     if not admin and (asked.explain or asked.at is not None):
         field = "explain" if asked.explain else "at"
@@ -161,7 +162,7 @@ def _request(asked: AdsIn) -> AdRequest:
             site_category=tuple(context.site_category),
             device=device,
             os=system,
-            keys={key: _values(value) for key, value in context.keys.items()},
+            keys={key: _values(key, value) for key, value in context.keys.items()},
         ),
         blocked=Blocked(
             categories=tuple(blocked.categories),
@@ -213,8 +214,11 @@ def _size(text: str, field: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _values(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, list) else (value,)
+def _values(key: str, value: Any) -> tuple[Any, ...]:
+    values = tuple(value) if isinstance(value, list) else (value,)
+    if any(isinstance(one, int) and abs(one) > EXACT for one in values):
+        raise _invalid(f"context.keys.{key}", "a whole number is at most 2^53, as in JSON everywhere")
+    return values
 
 
 def _time_ms(text: str, field: str) -> int:

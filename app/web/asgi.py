@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from app.domain.refusals import Busy, Refused
 from app.flows.node import Node
-from app.web.problems import PROBLEM_JSON, problem_of
+from app.web.problems import PROBLEM_JSON, headers_of, problem_of
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -82,8 +82,10 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
         if scope["method"] not in self.methods:
-            allow = ", ".join(self.methods).encode()
-            await _send(send, Answer(405, b"", [(b"allow", allow)], "method"), scope)
+            refused = Refused("method_not_allowed", f"{scope['method']} is not taken here")
+            answer = problem_answer(refused)
+            answer.headers.append((b"allow", ", ".join(self.methods).encode()))
+            await _send(send, answer, scope)
             return
         if self._missing:
             await _send(send, self.refuse(Busy("not_ready", 1000)), scope)
@@ -110,8 +112,7 @@ def problem_answer(error: Refused | Busy) -> Answer:
     """Answer a refusal as RFC 9457 problem details."""
     status, body = problem_of(error)
     headers: Headers = [(b"content-type", PROBLEM_JSON.encode())]
-    if isinstance(error, Busy):
-        headers.append((b"retry-after", str(-(-error.retry_after_ms // 1000)).encode()))
+    headers += [(name.lower().encode(), value.encode()) for name, value in headers_of(error).items()]
     return Answer(status, body, headers, error.code)
 
 

@@ -13,6 +13,7 @@ from app.web.links import AdLinks, Links
 from app.web.openrtb.decode import Malformed, decode
 from app.web.openrtb.read import Reading, to_ad_request
 from app.web.openrtb.write import bid_response, no_bid_reason, no_bid_response
+from app.web.problems import status_of
 from app.web.tokens import Tokens
 
 VERSION = (b"x-openrtb-version", b"2.6")
@@ -70,5 +71,6 @@ class BidsDoor:
 
 
 def refuse_bare(error: Refused | Busy) -> Answer:
-    """Refuse as the trade does: 400 (or 503 when busy) without content."""
-    return Answer(503 if isinstance(error, Busy) else 400, b"", [VERSION], error.code)
+    """Refuse as the trade does, without content: 400, but for a missing key, a huge body, or when busy."""
+    status = status_of(error.code) if error.code in {"key_required", "too_large"} else 400
+    return Answer(503 if isinstance(error, Busy) else status, b"", [VERSION], error.code)

@@ -71,7 +71,7 @@ class EventsDoor:
             event = _event_decoder.decode(raw)
             sent_at_ms = _sent_at_ms(event.at)
             ad = self.tokens.open(event.token, event.kind, now_ms)
-        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError) as error:
             return Refused("malformed", str(error))
         except Refused as refused:
             return refused
@@ -100,7 +100,7 @@ def _events(body: bytes) -> list[Raw]:
         events = _body_decoder.decode(body).events
     except msgspec.ValidationError as error:
         raise misfit(error) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused("not_json", "the body is not JSON") from error
     if len(events) > MAX_EVENTS:
         raise Refused("too_many", f"at most {MAX_EVENTS} events a call", "events")

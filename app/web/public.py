@@ -10,12 +10,12 @@ from starlette.routing import Route
 from app.domain.refusals import Refused
 from app.flows.node import Node
 from app.web.ads import AdsDoor
-from app.web.asgi import Answer, Asked, Door, Handler, problem_answer
+from app.web.asgi import Answer, Asked, Door, Handler
 from app.web.bids import BidsDoor, refuse_bare
 from app.web.events import EventsDoor
-from app.web.health import healthz, readyz
+from app.web.health import health_routes
 from app.web.links import Links
-from app.web.problems import PROBLEM_JSON, problem_of
+from app.web.problems import problem
 from app.web.tokens import Tokens
 from app.web.tracking import Tracking
 
@@ -36,10 +36,9 @@ def public_app(node: Node, tokens: Tokens, links: Links) -> Starlette:
         Route("/c/{token}", Door("/c", GET, tracking.click, node)),
         *(Route(f"/{p}/{{token}}", Door(f"/{p}", GET, tracking.impression, node)) for p in "ib"),
         *(Route(f"/{p}/{{token}}", Door(f"/{p}", GET, tracking.notice, node)) for p in "wlx"),
-        Route("/healthz", healthz),
-        Route("/readyz", readyz(node)),
+        *health_routes(node),
     ]
-    app = Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
+    app = Starlette(routes=routes, exception_handlers={404: _not_found, 405: _wrong_method, Exception: _bug})
     app.router.redirect_slashes = False
     return app
 
@@ -52,11 +51,19 @@ def _closed(handler: Handler) -> Handler:
     """Refuse without a partner's key; none can be made yet, so the doors stay shut."""
 
     async def refuse(asked: Asked) -> Answer:
-        return problem_answer(Refused("key_required", "send a partner key as X-API-Key"))
+        raise Refused("key_required", "send a partner key as X-API-Key")
 
     return refuse
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
-    status, body = problem_of(Refused("not_found", "there is nothing here"))
-    return Response(body, status, media_type=PROBLEM_JSON)
+    return problem(404, "not_found", "there is nothing here")
+
+
+async def _wrong_method(request: Request, error: Exception) -> Response:
+    allow = {"Allow": "GET, HEAD"}
+    return problem(405, "method_not_allowed", f"{request.method} is not taken here", allow)
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    return problem(500, "internal")  # the server logs what it was

@@ -38,7 +38,7 @@ def test_the_decisions_ads_and_events_of_a_request_all_differ(now_ms: int, rando
     decisions = [ids.decision_id(key, ordinal) for ordinal in range(20)]
     ads = [ids.ad_key(decision, index) for decision in decisions for index in range(20)]
     events = [ids.event_id(ad, kind) for ad in ads for kind in KINDS]
-    events += [ids.event_id(ads[0], "conversion", own) for own in ("", "a", "b")]
+    events += [ids.event_id(ads[0], "conversion", own) for own in ("a", "b", "ab")]
     assert len({*decisions}) == 20
     assert len({*ads}) == 400
     assert len({*events}) == len(events)

@@ -152,7 +152,7 @@ def test_a_damaged_line_is_refused_not_misread_as_nothing(line: lines.Line, data
         lines.decode(body[:cut])
 
 
-@given(structs_of(lines.ServedAd), st.text(max_size=4))
+@given(structs_of(ServedAd), st.text(max_size=4))
 def test_the_events_of_one_ad_are_told_apart_and_refer_to_each_other(ad: Any, own: str) -> None:
     ad = msgspec.structs.replace(ad, decision_id=bytes(15), ad_index=3)
     shown, clicked = lines.Shown(at_ms=1, ad=ad), lines.Clicked(at_ms=2, ad=ad)

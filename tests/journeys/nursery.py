@@ -51,6 +51,7 @@ class Forked:
         self._connection = connection
         self._lines = connection.makefile()
         self.pid = int(json.loads(self._lines.readline())["pid"])
+        self._over = False
 
     def ready(self) -> dict[str, Any]:
         """Wait until the node is ready; tells its URLs and position."""
@@ -61,6 +62,8 @@ class Forked:
 
     def kill(self, *, followers: bool = True) -> None:
         """Kill the node at once, alone or with the follower that may be writing a snapshot for it."""
+        if self._over:
+            return
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if followers else os.kill)(self.pid, signal.SIGKILL)
         self.gone()
@@ -72,6 +75,7 @@ class Forked:
 
     def gone(self) -> None:
         """Wait until the node's process is over: its end of the connection closes with it."""
+        self._over = True
         self._connection.settimeout(60)
         while self._lines.read(1):
             pass

@@ -19,7 +19,7 @@ from app.web.admin import admin_app
 from app.web.admin.auth import AdminAuth, is_open, key_hash
 from app.web.ads import AdsDoor
 from app.web.links import Links
-from app.web.tokens import Tokens
+from app.web.tokens import KINDS, Tokens
 from tests.node import Server, ask_for, decide, send, serving, small_catalogue, tick
 from tests.web.admin.conftest import HEADERS, KEY
 
@@ -251,7 +251,7 @@ def with_ads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         return Response("extra")
 
     def make(node: Any) -> Any:
-        tokens = Tokens([bytes(32)], {}, bytes(8))
+        tokens = Tokens([bytes(32)], dict.fromkeys(KINDS, 86_400), bytes(8))
         ads = AdsDoor(node, Links("http://127.0.0.1:1", tokens), tokens, admin=True)
         routes = [Route("/extra", extra)]
         return admin_app(node, admin_key_hash=key_hash(KEY), ads_door=ads, extra_routes=routes)

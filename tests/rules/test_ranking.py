@@ -1,0 +1,197 @@
+"""The ranking kernels against their plain twins: ties, groups, extreme logits, CPM beside CPC."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from app.rules import ranking
+from app.rules.ranking import MARGIN, TANGENT_GAP, Pick, bound_all, pick_best, pick_best_plain, tie_start
+
+WIDTH = 9
+# Multiples of 1/8, so that every order of summing gives the same bits and equal ads tie exactly.
+DYADIC = [0.0, 0.0, 0.125, -0.125, 1.5, -4.5, 12.0, -30.0, 60.0, -90.0]
+
+
+class Auction(NamedTuple):
+    """Arrays of one auction, as the state keeps them."""
+
+    sums: NDArray[np.float32]
+    columns: NDArray[np.int32]
+    base: float
+    bid: NDArray[np.float64]
+    slope: NDArray[np.float32]
+    quality: NDArray[np.float64]
+    party: NDArray[np.int32]
+    reason: NDArray[np.uint8]
+
+    def bound(self) -> NDArray[np.float32]:
+        log_bid = np.log(self.bid * np.where(self.slope > 0, 1000.0, 1.0)).astype(np.float32)
+        out = np.zeros(self.bid.size, np.float32)
+        log_quality = np.log(self.quality).astype(np.float32)
+        bound_all(self.sums, self.columns, self.base, log_bid, log_quality, self.slope, self.reason, out)
+        return out
+
+    def logit(self, ad: int) -> float:
+        return self.base + sum(float(self.sums[column]) for column in self.columns[:, ad])
+
+    def worth(self, ad: int) -> float:
+        pctr = 1.0 / (1.0 + math.exp(-self.logit(ad)))
+        return float(self.bid[ad] * 1000.0 * pctr if self.slope[ad] else self.bid[ad])
+
+
+@st.composite
+def auctions(draw: Any, weights: st.SearchStrategy[float] | None = None) -> Auction:
+    count = draw(st.integers(0, 9))
+
+    def array(values: st.SearchStrategy[Any], dtype: Any, size: int = count) -> Any:
+        return np.array(draw(st.lists(values, min_size=size, max_size=size)), dtype=dtype)
+
+    sums = array(weights or st.sampled_from(DYADIC), np.float32, WIDTH)
+    columns = array(st.integers(1, WIDTH - 1), np.int32, 6 * count).reshape(6, count)
+    columns[0] = 0
+    return Auction(
+        sums=sums, columns=columns, base=draw(st.sampled_from([0.0, -4.625, 3.25])),
+        bid=array(st.sampled_from([1.0, 500.0, 500.0, 2e9, 1e15]), np.float64),
+        slope=array(st.integers(0, 1), np.float32),
+        quality=array(st.sampled_from([1.0, 1.0, 0.5, 2.0]), np.float64),
+        party=array(st.integers(0, 3), np.int32),
+        reason=array(st.sampled_from([0, 0, 0, 5]), np.uint8),
+    )  # fmt: skip
+
+
+def picked(auction: Auction, start: int) -> Pick:
+    return Pick(
+        *pick_best(
+            auction.sums, auction.columns, auction.base, auction.bid, auction.slope, auction.quality,
+            auction.party, auction.bound(), start,
+        )
+    )  # fmt: skip
+
+
+def picked_plainly(auction: Auction, start: int) -> Pick:
+    return pick_best_plain(
+        auction.sums, auction.columns, auction.base, auction.bid, auction.slope, auction.quality,
+        auction.party, auction.reason == 0, start,
+    )  # fmt: skip
+
+
+@given(auctions(), st.data())
+def test_the_kernel_picks_the_exact_best_and_its_rival(auction: Auction, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, max(0, auction.bid.size - 1)))
+    fast, plain = picked(auction, start), picked_plainly(auction, start)
+    assert (fast.best, fast.rival) == (plain.best, plain.rival)
+    assert fast.score == pytest.approx(plain.score, rel=1e-12)
+    assert fast.rival_score == pytest.approx(plain.rival_score, rel=1e-12)
+    assert fast.pctr == pytest.approx(plain.pctr, rel=1e-12)
+
+
+@given(auctions(st.floats(-20, 20, width=32)))
+def test_with_any_weights_nobody_is_better_than_the_best(auction: Auction) -> None:
+    fast, plain = picked(auction, 0), picked_plainly(auction, 0)
+    assert fast.score == pytest.approx(plain.score, rel=1e-12)
+    assert fast.rival_score == pytest.approx(plain.rival_score, rel=1e-12)
+
+
+@given(auctions(), st.data())
+def test_the_rival_is_of_another_party_and_both_are_eligible(auction: Auction, data: st.DataObject) -> None:
+    pick = picked(auction, data.draw(st.integers(0, max(0, auction.bid.size - 1))))
+    parties = set(auction.party[auction.reason == 0].tolist())
+    assert (pick.best >= 0) == bool(parties)
+    assert (pick.rival >= 0) == (len(parties) > 1)
+    if pick.rival >= 0:
+        assert auction.party[pick.rival] != auction.party[pick.best]
+        assert auction.reason[pick.best] == auction.reason[pick.rival] == 0
+
+
+@given(auctions(st.floats(-30, 30, width=32)))
+def test_the_bound_is_above_the_score_and_close_to_it(auction: Auction) -> None:
+    for ad, bound in enumerate(auction.bound().tolist()):
+        if auction.reason[ad]:
+            assert bound == -math.inf
+            continue
+        exact = math.log(auction.worth(ad)) + math.log(auction.quality[ad])
+        assert bound >= exact - MARGIN
+        assert bound <= exact + TANGENT_GAP + MARGIN
+
+
+def test_softplus_is_bounded_from_below_within_the_gap() -> None:
+    x = np.concatenate([np.linspace(-12, 12, 24_001), np.linspace(-100, 100, 401)]).astype(np.float32)
+    bounds = np.array([float(ranking.softplus_below(value)) for value in x])
+    gap = np.logaddexp(0.0, x.astype(np.float64)) - bounds
+    assert gap.min() >= -1e-5, "float32 rounding aside, never above"
+    assert 0.085 < gap.max() <= TANGENT_GAP
+
+
+@given(st.integers(0, 12), st.integers(0, WIDTH), st.data())
+def test_rows_are_added_whatever_their_number(count: int, width: int, data: st.DataObject) -> None:
+    weights = (np.arange(14 * WIDTH, dtype=np.float32).reshape(14, WIDTH) - 60) / 8
+    rows = np.array(data.draw(st.permutations(range(14)))[:count], dtype=np.int32)
+    sums = np.ones(WIDTH, dtype=np.float32)
+    ranking.add_rows(weights, rows, width, sums)
+    plain = [1.0 + (sum(float(weights[row, c]) for row in rows) if c < width else 0.0) for c in range(WIDTH)]
+    assert sums.tolist() == plain
+
+
+def dropped(auction: Auction, floor: float) -> list[int]:
+    reason, bound = auction.reason.copy(), auction.bound()
+    log_quality = np.log(auction.quality).astype(np.float32)
+    ranking.drop_below_floor(
+        auction.sums, auction.columns, auction.base, auction.bid, log_quality, auction.slope, floor,
+        np.uint8(9), reason, bound,
+    )  # fmt: skip
+    assert ((bound == -np.inf) == (reason != 0)).all(), "who is out has no bound"
+    return reason.tolist()
+
+
+@given(auctions(), st.data())
+def test_the_floor_is_exact_at_its_edge_and_knows_no_quality(auction: Auction, data: st.DataObject) -> None:
+    worths = [auction.worth(ad) for ad in range(auction.bid.size)]
+    near = data.draw(st.sampled_from([*worths, 500.0]))
+    # The twin's exponential may differ in its last bits: an edge is tried where they do not matter.
+    floor = near * data.draw(st.sampled_from([1 - 1e-9, 1 + 1e-9, 0.9, 1.1, 0.5, 2.0]))
+    if floor <= 0:
+        return
+    expected = [code or (9 if worths[ad] < floor else 0) for ad, code in enumerate(auction.reason.tolist())]
+    assert dropped(auction, floor) == expected
+
+
+@given(st.sampled_from([1.0, 499.0, 2e9, 1e15]))
+def test_a_cpm_bid_meets_its_own_floor_and_not_one_above(bid: float) -> None:
+    one = np.ones(1)
+    auction = Auction(
+        np.zeros(WIDTH, np.float32), np.zeros((6, 1), np.int32), 0.0, one * bid, np.zeros(1, np.float32), one,
+        np.zeros(1, np.int32), np.zeros(1, np.uint8),
+    )  # fmt: skip
+    assert dropped(auction, bid) == [0]
+    assert dropped(auction, math.nextafter(bid, math.inf)) == [9]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 50))
+def test_the_order_of_ties_begins_at_the_lowest_index_plus_hash(digest: int, count: int) -> None:
+    start = tie_start(digest, count)
+    order = [*range(start, count), *range(start)]
+    assert order == sorted(range(count), key=lambda ad: (ad + digest) % count)
+
+
+def test_equal_ads_win_about_equally_often_and_always_the_same_decision() -> None:
+    count, decisions = 7, 3_500
+    even = Auction(
+        np.zeros(WIDTH, np.float32), np.zeros((6, count), np.int32), -4.5, np.full(count, 2e9),
+        np.ones(count, np.float32), np.ones(count), np.arange(count, dtype=np.int32),
+        np.zeros(count, np.uint8),
+    )  # fmt: skip
+    starts = [tie_start(crc32(number.to_bytes(15, "big")), count) for number in range(decisions)]
+    wins = Counter(picked(even, start).best for start in starts)
+    assert set(wins) == set(range(count))
+    for won in wins.values():  # six standard deviations of a fair draw
+        assert abs(won - decisions / count) < 6 * math.sqrt(decisions / count * (1 - 1 / count))
+    assert Counter(picked(even, start).best for start in starts) == wins
