@@ -40,6 +40,22 @@ class NodeSettings:
     snapshot_every_lines: int = 100_000
 
 
+class Randomness:
+    """The system's random bytes, drawn a few thousand at a time: one system call per request is too dear."""
+
+    def __init__(self, chunk: int = 4_096) -> None:
+        self._chunk = chunk
+        self._bytes = b""
+        self._at = 0
+
+    def __call__(self, count: int) -> bytes:
+        """Take so many fresh bytes."""
+        if self._at + count > len(self._bytes):
+            self._bytes, self._at = os.urandom(max(self._chunk, count)), 0
+        self._at += count
+        return self._bytes[self._at - count : self._at]
+
+
 @dataclass(slots=True)
 class Gathered:
     """What decisions since the last tick will bring to the fold with the next one. Units: micros."""
@@ -64,7 +80,7 @@ class Node:
     catalogue_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     gathered: Gathered = field(default_factory=Gathered)
     missing: set[str] = field(default_factory=set)  # what readiness still waits for
-    random_bytes: Callable[[int], bytes] = os.urandom
+    random_bytes: Callable[[int], bytes] = field(default_factory=Randomness)
 
     def now_ms(self) -> int:
         """The node's time: the wall clock, but never before the state's last tick."""

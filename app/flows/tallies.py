@@ -208,4 +208,5 @@ def wilson(successes: int, trials: int) -> tuple[float | None, float | None]:
     middle = rate + z2 / (2 * trials)
     spread = _Z_95 * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials * trials))
     whole = 1 + z2 / trials
-    return max(0.0, (middle - spread) / whole), min(1.0, (middle + spread) / whole)
+    # At 0 and at 1 a bound is the rate itself, but for the last bit.
+    return min(rate, max(0.0, (middle - spread) / whole)), max(rate, min(1.0, (middle + spread) / whole))

@@ -16,12 +16,13 @@ from zlib import crc32
 SCHEMA_VERSION = 1
 ROWS = 4_096
 
-DEVICES = ("mobile", "tablet", "desktop", "tv", "settop", "connected", "dooh", "other")
-SYSTEMS = (
+DEVICES: tuple[str, ...] = ("mobile", "tablet", "desktop", "tv", "settop", "connected", "dooh", "other")
+SYSTEMS: tuple[str, ...] = (
     "android", "ios", "windows", "macos", "linux", "chromeos", "tizen", "webos", "roku", "fireos",
     "tvos", "harmonyos", "ipados", "playstation", "xbox", "other",
 )  # fmt: skip
 GENDERS = ("F", "M", "O")
+_PLACES = {values: {value: place for place, value in enumerate(values)} for values in (DEVICES, SYSTEMS)}
 AGE_EDGES = (13, 18, 21, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80)
 
 
@@ -87,8 +88,7 @@ def hashed_row(field: str, value: str) -> int:
 
 def listed_row(field: str, values: tuple[str, ...], value: str) -> int:
     """Find the row of a small field's value; what is not listed shares the last row."""
-    place = values.index(value) if value in values else len(values) - 1
-    return BLOCKS[field].start + place
+    return BLOCKS[field].start + _PLACES[values].get(value, len(values) - 1)
 
 
 def age_band(age: int) -> int:

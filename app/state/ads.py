@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,22 @@ def parents_and_self(code: str) -> tuple[str, ...]:
     return tuple("-".join(parts[:count]) for count in range(len(parts), 0, -1))
 
 
+class View(NamedTuple):
+    """The ads' arrays, cut to the places given out. Shape: as in Ads, `places` of them."""
+
+    places: int
+    columns: NDArray[np.int32]
+    bid: NDArray[np.float64]
+    log_bid: NDArray[np.float32]
+    slope: NDArray[np.float32]
+    quality: NDArray[np.float64]
+    log_quality: NDArray[np.float32]
+    group: NDArray[np.int32]
+    campaign: NDArray[np.int32]
+    advertiser: NDArray[np.int32]
+    reason: NDArray[np.uint8]
+
+
 class Ads:
     """Arrays over ad places; `count` places were given out so far.
 
@@ -62,13 +79,25 @@ class Ads:
         self.duration_s = np.full(capacity, -1, dtype=np.int32)
         self.own = np.full(capacity, ARCHIVED, dtype=np.uint8)
         self.reason = np.full(capacity, ARCHIVED, dtype=np.uint8)
+        self._view: View | None = None
         self.creatives: list[Creative | None] = []
         self.groups: list[AdGroup | None] = []
         self.campaigns: list[Campaign | None] = []
 
     @property
     def count(self) -> int:
+        """How many places were given out so far; those behind are in no auction."""
         return self.places.used
+
+    def view(self) -> View:
+        """Cut the arrays to the places given out; kept until another is."""
+        n = self.places.used
+        if self._view is None or self._view.places != n:
+            self._view = View(
+                n, self.columns[:, :n], self.bid[:n], self.log_bid[:n], self.slope[:n], self.quality[:n],
+                self.log_quality[:n], self.group[:n], self.campaign[:n], self.advertiser[:n], self.reason[:n],
+            )  # fmt: skip
+        return self._view
 
     def open(self, creative_id: str) -> int:
         """Give a creative its place."""

@@ -138,11 +138,13 @@ class Chooser:
         Leaves `reason` (0: still in) and `bound` written for the places given out.
         """
         catalogue, ads = self.state.catalogue, self.state.catalogue.ads
-        n = ads.count
+        view = ads.view()
+        n = view.places
         reason, bound = self.reason[:n], self.bound[:n]
-        reason[:] = ads.reason[:n]
-        if preview is not None:
-            reason[:] = np.where(ads.own[:n] != 0, ads.own[:n], preview.standing[ads.group[:n]])
+        if preview is None:
+            reason[:] = view.reason
+        else:
+            reason[:] = np.where(ads.own[:n] != 0, ads.own[:n], preview.standing[view.group])
         if slate.ask.demands:
             ads.sets.rows[LONG, :n] = 0
         clauses = clauses_of(catalogue, request, slate.ask, slate.placement)
@@ -154,13 +156,13 @@ class Chooser:
             reason[reason == 0] = _DEAL
         self._drop(taken, _SAME)
         ranking.bound_all(
-            slate.sums, ads.columns[:, :n], slate.prior_logit, ads.log_bid[:n], ads.log_quality[:n],
-            ads.slope[:n], reason, bound,
+            slate.sums, view.columns, slate.prior_logit, view.log_bid, view.log_quality, view.slope,
+            reason, bound,
         )  # fmt: skip
         if slate.floor_micros > 0:
             ranking.drop_below_floor(
-                slate.sums, ads.columns[:, :n], slate.prior_logit, ads.bid[:n],
-                ads.log_quality[:n], ads.slope[:n], float(slate.floor_micros), _BELOW_FLOOR, reason, bound,
+                slate.sums, view.columns, slate.prior_logit, view.bid, view.log_quality, view.slope,
+                float(slate.floor_micros), _BELOW_FLOOR, reason, bound,
             )  # fmt: skip
 
     def _drop(self, places: list[int] | list[int | None], code: int) -> None:
@@ -170,20 +172,15 @@ class Chooser:
 
     def pick(self, slate: Slate, decision_id: bytes) -> ranking.Pick:
         """Find the best of those still in, and its rival, by the decision's order of ties."""
-        ads = self.state.catalogue.ads
-        n = ads.count
-        start = ranking.tie_start(crc32(decision_id), n)
+        view = self.state.catalogue.ads.view()
+        by_group = self.state.settings.self_competition != "advertiser"
+        party = view.group if by_group else view.advertiser  # whose bid it is: never sets its own price
         return ranking.Pick(
             *ranking.pick_best(
-                slate.sums, ads.columns[:, :n], slate.prior_logit, ads.bid[:n], ads.slope[:n],
-                ads.quality[:n], self.party()[:n], self.bound[:n], start,
+                slate.sums, view.columns, slate.prior_logit, view.bid, view.slope, view.quality, party,
+                self.bound[: view.places], ranking.tie_start(crc32(decision_id), view.places),
             )
         )  # fmt: skip
-
-    def party(self) -> NDArray[np.int32]:
-        """Say whose bid each ad is: what never sets its own price."""
-        ads = self.state.catalogue.ads
-        return ads.advertiser if self.state.settings.self_competition == "advertiser" else ads.group
 
     def _fill(self, slate: Slate, decision_id: bytes, taken: list[int]) -> list[Win]:
         """Fill the slots from the top: at each the best ad left, priced by the best of another party."""
@@ -219,8 +216,8 @@ class Chooser:
 
     def _count_losers(self, wins: list[Win]) -> dict[str, int]:
         """Count who lost and why, for the placement and for each campaign. Winners are nobody's loss."""
-        n = self.state.catalogue.ads.count
-        reason = self.reason[:n]
+        view = self.state.catalogue.ads.view()
+        reason = self.reason[: view.places]
         for win in wins:
             reason[win.creative_index] = 1  # not counted
         campaigns = self.state.catalogue.campaign_accounts.count
@@ -229,8 +226,7 @@ class Chooser:
             grown[: len(self.funnel)] = self.funnel
             self.funnel = grown
         self.totals[:] = 0
-        campaign = self.state.catalogue.ads.campaign[:n]
-        eligibility.tally(reason, campaign, _OUTBID, self.funnel, self.totals)
+        eligibility.tally(reason, view.campaign, _OUTBID, self.funnel, self.totals)
         totals: list[int] = self.totals.tolist()
         return {code: count for code, count in zip(REASON_CODES, totals, strict=True) if count}
 

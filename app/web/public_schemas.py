@@ -153,7 +153,7 @@ AD_ANSWER: Schema = {
     "Tokens": answer(dict.fromkeys(("impression", "click", "conversion", "dismissal"), TOKEN)),
     "Decision": answer(
         {
-            "decision_id": {"type": "string", "pattern": "^[a-z2-7]{24}$"},
+            "decision_id": {"type": "string", "pattern": "^[0-9a-f]{30}$"},
             "ad_index": {**COUNT, "description": "The place on the page, from the top"},
             "advertiser_id": ID, "campaign_id": ID, "ad_group_id": ID, "creative_id": ID,
             "ad": ref("Ad"), "pricing": ref("Pricing"),
@@ -295,7 +295,7 @@ EVENTS: Schema = {
             "learned": {"type": "boolean"},
             "code": {"type": ["string", "null"], "description": "malformed, forged, wrong_kind, expired"},
             "position": {"type": ["integer", "null"], "minimum": 1, "description": "In the journal"},
-            "event_id": {"type": ["string", "null"], "pattern": "^[a-z2-7]{24}$"},
+            "event_id": {"type": ["string", "null"], "pattern": "^[0-9a-f]{30}$"},
         }
     ),
     "EventsOut": answer(

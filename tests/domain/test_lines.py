@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -29,6 +29,7 @@ from app.domain.catalogue import (
     kind_of,
     parent_of,
 )
+from app.domain.decisions import ServedAd
 
 PLAIN: dict[Any, SearchStrategy[Any]] = {
     str: st.text(max_size=6),
@@ -74,6 +75,7 @@ def defaults_of(kind: type[msgspec.Struct]) -> int:
 
 
 @pytest.mark.parametrize("kind", LINE_KINDS, ids=lambda kind: kind.__name__)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_a_line_survives_writing_and_reading(kind: type[msgspec.Struct], data: st.DataObject) -> None:
     line = data.draw(structs_of(kind))
@@ -84,6 +86,7 @@ def test_a_line_survives_writing_and_reading(kind: type[msgspec.Struct], data: s
 
 
 @pytest.mark.parametrize("kind", LINE_KINDS, ids=lambda kind: kind.__name__)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_a_line_of_an_older_version_reads_with_defaults(
     kind: type[msgspec.Struct], data: st.DataObject

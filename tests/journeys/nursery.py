@@ -93,6 +93,15 @@ class Nursery:
         """Fork a node on a data directory; `settings` are those of `Settings`."""
         return Forked(self._ask({"do": "node", "data": str(data), "settings": settings}))
 
+    def settle(self) -> None:
+        """Wait until every fork is over, orphaned followers too.
+
+        While one lives, the WAL's index stays as the dead writer left it; without, the next reader makes it
+        anew and may find a last commit of which nobody was told.
+        """
+        with self._ask({"do": "settle"}) as connection:
+            connection.recv(1)
+
     def stop(self) -> None:
         """End the nursery."""
         self._ask({"do": "stop"}).close()
@@ -151,7 +160,10 @@ def raise_nodes(folder: Path) -> int:
                 order = json.loads(connection.makefile().readline() or '{"do": "nothing"}')
                 if order["do"] == "stop":
                     return 0
-                if order["do"] != "nothing" and os.fork() == 0:
+                if order["do"] == "settle":
+                    with contextlib.suppress(ChildProcessError):
+                        os.waitpid(-1, 0)
+                elif order["do"] != "nothing" and os.fork() == 0:
                     listener.close()
                     _live(order, connection, stand_in)
 

@@ -73,11 +73,13 @@ def test_a_killed_node_loses_nothing_acknowledged(directory: int, tmp_path: Path
         for life in range(1, min(LIVES, KILLS - directory * LIVES) + 1):
             asyncio.run(one_life(nodes, chance, memory, data))
             if life % CHECK_EVERY == 0:
+                nodes.settle()
                 check(data, memory)
         # The last node is not killed: it answers what the dead ones left unanswered, and stops in peace.
         node = nodes.node(data)
         asyncio.run(settle(node, chance, memory, data))
         node.stop()
+        nodes.settle()
     books = check(data, memory)
     check_the_story(books, memory, data)
 

@@ -40,7 +40,7 @@ def crowds(draw: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 def judged(todo: list[Clause], sets: NDArray[np.uint8], reason: NDArray[np.uint8]) -> list[int]:
     answer = reason.copy()
     judge(program(todo), sets, answer, np.empty_like(answer))
-    return answer.tolist()
+    return [int(code) for code in answer]
 
 
 @given(clauses, crowds())
@@ -89,12 +89,14 @@ def test_what_a_clause_means(clause: Clause, passes: bool, why: str) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 3)), max_size=30))
-def test_losers_are_counted_by_reason_and_campaign_but_for_free_places(ads: list[tuple[int, int]]) -> None:
+def test_losers_are_counted_by_reason_and_campaign(
+    ads: list[tuple[int, int]],
+) -> None:
     reason = np.array([code for code, _ in ads], dtype=np.uint8)
     campaign = np.array([number for _, number in ads], dtype=np.int32)
     funnel, totals = np.zeros((4, 8), dtype=np.int64), np.zeros(8, dtype=np.int64)
-    tally(reason, campaign, funnel, totals)
-    counted = Counter(ad for ad in ads if ad[0] != 1)
+    tally(reason, campaign, 6, funnel, totals)
+    counted = Counter((code or 6, number) for code, number in ads if code != 1)
     assert {(code, number): int(funnel[number, code]) for code, number in counted} == counted
     assert funnel.sum() == len([ad for ad in ads if ad[0] != 1])
     assert funnel.sum(axis=0).tolist() == totals.tolist()

@@ -20,6 +20,8 @@ WIDTH = 9
 # Multiples of 1/8, so that every order of summing gives the same bits and equal ads tie exactly.
 DYADIC = [0.0, 0.0, 0.125, -0.125, 1.5, -4.5, 12.0, -30.0, 60.0, -90.0]
 
+exact_weights = st.sampled_from(DYADIC)
+
 
 class Auction(NamedTuple):
     """Arrays of one auction, as the state keeps them."""
@@ -49,13 +51,13 @@ class Auction(NamedTuple):
 
 
 @st.composite
-def auctions(draw: Any, weights: st.SearchStrategy[float] | None = None) -> Auction:
+def auctions(draw: Any, weights: st.SearchStrategy[float] = exact_weights) -> Auction:
     count = draw(st.integers(0, 9))
 
     def array(values: st.SearchStrategy[Any], dtype: Any, size: int = count) -> Any:
         return np.array(draw(st.lists(values, min_size=size, max_size=size)), dtype=dtype)
 
-    sums = array(weights or st.sampled_from(DYADIC), np.float32, WIDTH)
+    sums = array(weights, np.float32, WIDTH)
     columns = array(st.integers(1, WIDTH - 1), np.int32, 6 * count).reshape(6, count)
     columns[0] = 0
     return Auction(
@@ -149,7 +151,7 @@ def dropped(auction: Auction, floor: float) -> list[int]:
         np.uint8(9), reason, bound,
     )  # fmt: skip
     assert ((bound == -np.inf) == (reason != 0)).all(), "who is out has no bound"
-    return reason.tolist()
+    return [int(code) for code in reason]
 
 
 @given(auctions(), st.data())

@@ -36,7 +36,7 @@ def test_an_answer_is_shaped_as_documented(port: PublicPort) -> None:
         },
         "context": {
             "url": "https://news.example/1", "site_category": ["IAB12"], "device": "mobile", "os": "ios",
-            "ip": "192.0.2.1", "user_agent": "Mozilla/5.0", "keys": {"team": "red", "level": 3, "x": ["a", 1]},
+            "ip": "192.0.2.1", "user_agent": "Mozilla/5.0", "keys": {"team": "red", "rank": 3, "x": ["a", 1]},
         },
         "blocked": {"categories": [], "advertisers": [], "creatives": []},
         "consent": {"gdpr": False, "personal": True},
@@ -185,7 +185,7 @@ REFUSED: list[tuple[Any, int, str, str | None, str]] = [
     ({"placements": [{**TOP, "sizes": ["0x50"]}]}, 422, "invalid", "placements[0].sizes[0]", "no width"),
     ({"placements": [TOP, {**TOP, "name": "b", "sizes": ["x"]}]}, 422, "invalid", "placements[1].sizes[0]",
      "the second placement's first size"),
-    ({"placements": [{**TOP, "formats": ["popup"]}]}, 422, "invalid", "placements[0].formats[0]", "odd"),
+    ({"placements": [{**TOP, "formats": ["popup"]}]}, 422, "invalid", "placements[0].formats[0]", "no"),
     ({"placements": [{**TOP, "floor_cpm": -1}]}, 422, "invalid", "placements[0].floor_cpm", "negative"),
     ({"placements": [{**TOP, "floor_cpm": 0.0000001}]}, 422, "invalid", "placements[0].floor_cpm", "decimals"),
     ({"placements": [{**TOP, "floor_cpm": "NaN"}]}, 422, "invalid", "placements[0].floor_cpm", "no number"),

@@ -9,14 +9,19 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import msgspec
 import pytest
+from msgspec.structs import replace as changed
 
 from app.domain import ids
+from app.domain.decisions import Record
 from app.domain.ids import HOUR_MS, to_text
 from app.domain.requests import Person
 from app.flows.replaying import replay, replay_packed
-from app.flows.reporting import Asked, report
+from app.flows.reporting import Asked, report, verdicts_until
+from app.journal.sqlite import SqliteJournal
 from app.web.admin import admin_app
 from app.web.admin.auth import key_hash
 from tests.node import Served, Server, ask_for, close_node, decide, make_node, send, serving, small_catalogue
@@ -72,7 +77,7 @@ def test_the_outcome_stands_with_each_ad(server: Server) -> None:
     def told() -> Any:
         return server.get(f"/v1/decisions/{identity}").json()["placements"][0]["ads"]
 
-    server.run(verdicts_written(server))
+    server.run(verdicts_until(server.node, server.node.state.position))
     first, second = told()
     assert [event["kind"] for event in first["events"]] == ["impression", "click"]
     assert [event["event_id"] for event in first["events"]] == [
@@ -83,11 +88,6 @@ def test_the_outcome_stands_with_each_ad(server: Server) -> None:
     assert first["events"][1]["billed"] == clicked.billed_micros / 1e6 > 0
     assert first["events"][1]["at"].endswith("+09:00")
     assert [event["kind"] for event in second["events"]] == ["loss"]
-
-
-async def verdicts_written(server: Server) -> None:
-    while server.node.journal.verdicts_through < server.node.state.position:
-        await asyncio.sleep(0.005)
 
 
 def test_the_decisions_of_a_request_id(server: Server) -> None:
@@ -123,11 +123,7 @@ def test_replay_shows_a_difference(server: Server) -> None:
     served = decided(server, "plc-1")
     choice = served.choice
     placed = choice.placed[0]
-    from msgspec.structs import replace as changed
-
     forged = changed(choice, placed=(changed(placed, candidates=placed.candidates + 1),))
-    from app.domain.decisions import Record
-
     record = Record(request_key=placed.decision_id[:14], request=ask_for("plc-1"), choice=forged)
     replayed = server.run(replay(server.node, record))
     assert (replayed.agrees, replayed.then) == (False, forged)
@@ -153,8 +149,6 @@ def made_up(now_ms: int, hours: int) -> str:
 @pytest.mark.parametrize(("make", "status", "code", "why"), UNKNOWN)
 @pytest.mark.parametrize("form", ["/v1/decisions/{}", "/v1/decisions/{}/replay"])
 def test_what_is_not_kept(server: Server, form: str, make: Any, status: int, code: str, why: str) -> None:
-    from urllib.parse import quote
-
     path = form.format(quote(make(server.node.now_ms())))
     answer = server.ask("POST" if path.endswith("replay") else "GET", path)
     assert (answer.status, answer.json()["code"]) == (status, code), why
@@ -200,10 +194,6 @@ def kept(node: Any, served: Served) -> Any:
 def test_a_replay_that_the_journal_no_longer_reaches_is_a_refusal_as_a_value(
     tmp_path: Path, server: Server
 ) -> None:
-    import msgspec
-
-    from app.journal.sqlite import SqliteJournal
-
     served = decided(server, "plc-1")
     record = kept(server.node, served)
     SqliteJournal(tmp_path / "journal.db").close()  # an empty one

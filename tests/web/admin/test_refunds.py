@@ -33,7 +33,7 @@ def test_money_comes_back_once(server: Server) -> None:
     _, click, dismissal, shown = server.run(one_of_each(server))
     assert click.billed_micros > 0
     ids = [to_text(receipt.event_id) for receipt in (click, dismissal, shown)]
-    before = server.node.state.catalogue.campaign_accounts.billed_total.sum()
+    before = server.node.state.catalogue.campaign_accounts.spent.sum()
     results = refund(server, ids[0], ids[1], "nonsense", "a" * 24, ids[2])
     assert [result["event_id"] for result in results] == [ids[0], ids[1], "nonsense", "a" * 24, ids[2]]
     assert [(result["status"], result["code"]) for result in results] == [
@@ -47,11 +47,11 @@ def test_money_comes_back_once(server: Server) -> None:
     assert results[4] == {
         "event_id": ids[2], "status": "refunded", "refunded": 0, "unlearned": True, "code": None,
     }  # fmt: skip
-    after = server.node.state.catalogue.campaign_accounts.billed_total.sum()
+    after = server.node.state.catalogue.campaign_accounts.spent.sum()
     assert before - after == click.billed_micros
     again = refund(server, ids[0])[0]
     assert (again["status"], again["refunded"], again["unlearned"]) == ("repeat", 0, False)
-    assert server.node.state.catalogue.campaign_accounts.billed_total.sum() == after
+    assert server.node.state.catalogue.campaign_accounts.spent.sum() == after
 
 
 def test_the_same_event_twice_in_one_call(server: Server) -> None:

@@ -1,0 +1,174 @@
+"""`python -m loadtest kernel`: scoring and choosing among 10,000 live ads, all eligible, in one process.
+
+Sixteen random rows of a whole matrix (4,096 rows, none of them in the cache by design) and six columns an ad.
+All candidates are measured by turns in one loop, A B C A B C; medians are compared. Targets: the scoring
+kernel at most 1.5 x numpy's sum of the same rows, all of `choose` at most 2.5 x and under 0.5 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.rules import features, ranking
+from app.state.choose import Chooser
+from app.state.state import State
+from loadtest.client import percentile, quiet_collector
+from loadtest.machine import SERVER_CORE, facts, on_core, say, target
+from loadtest.scorers import river_scores, vowpal_wabbit_scores
+from loadtest.states import key_of, live_state, request_of
+
+ROWS = 16
+KERNEL_LIMIT, CHOOSE_LIMIT, CHOOSE_US = 1.5, 2.5, 500.0
+FEW = 3  # repetitions of what takes a second
+
+Timed = Callable[[int], object]
+
+
+def run(argv: Sequence[str]) -> int:
+    """Print the report; 0 when every target is met."""
+    options = _options(argv)
+    say(facts("kernel", argv))
+    with on_core(SERVER_CORE) as core:
+        state = live_state(options.ads)
+        width = state.catalogue.columns.used
+        say(f"{options.ads:,} live ads, all eligible, {ROWS} random rows x {ranking.COLUMNS_PER_AD} columns; {core}")
+        say(f"matrix {state.model.w.shape[0]:,} x {state.model.w.shape[1]:,} float32, {width:,} columns in use\n")
+        bench = Bench(state)
+        bench.check()
+        fast = _by_turns(bench.candidates(), options.repetitions)
+        slow = _by_turns(bench.slow_candidates(), FEW)
+    base = percentile(fast[FULL_SUM], 0.5)
+    say(f"  {'us':44}{'median':>12}{'p90':>12}{'x numpy':>10}")
+    for name, times in (fast | slow).items():
+        middle, high = percentile(times, 0.5), percentile(times, 0.9)
+        say(f"  {name:44}{middle:>12,.1f}{high:>12,.1f}{middle / base:>10,.2f}")
+    say()
+    return _judged(fast)
+
+
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="loadtest kernel", description=__doc__)
+    parser.add_argument("--ads", type=int, default=10_000)
+    parser.add_argument("--repetitions", type=int, default=2_000)
+    return parser.parse_args(argv)
+
+
+FULL_SUM = "numpy w[rows].sum(0)"
+USED_SUM = "numpy w[rows, :used].sum(0)"
+ROW_SUM = "compiled row sum (add_rows)"
+KERNEL = "scoring kernel: rows, bounds, best and rival"
+CHOOSE = "choose: rows, eligibility, reasons, price"
+TWIN = "plain twin of the kernel (Python)"
+RIVER, RABBIT = "River, 10,000 predictions", "Vowpal Wabbit, 10,000 text examples"
+
+
+class Bench:
+    """What is measured, each as a function of the turn's number; all read the same matrix."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.chooser = Chooser(state)
+        self.ads = state.catalogue.ads
+        self.n = self.ads.count
+        self.width = state.catalogue.columns.used
+        random = np.random.default_rng(2)
+        self.drawn = random.integers(1, features.MAIN_ONLY_FROM, (4_096, ROWS), dtype=np.int32)
+        self.sums = np.zeros(state.model.stride, np.float32)
+        self.bound = np.zeros(self.n, np.float32)
+        self.still_in = np.zeros(self.n, np.uint8)  # reason 0 for every ad
+
+    def rows(self, turn: int) -> NDArray[np.int32]:
+        """Take the rows of a turn, row 0 among them."""
+        drawn = self.drawn[turn % len(self.drawn)]
+        drawn[0] = 0
+        return drawn
+
+    def candidates(self) -> dict[str, Timed]:
+        """Name what takes microseconds. Each draws its own rows, so that none warms the next one's."""
+        w = self.state.model.w
+        return {
+            FULL_SUM: lambda turn: w[self.rows(5 * turn)].sum(0),
+            USED_SUM: lambda turn: w[self.rows(5 * turn + 1), : self.width].sum(0),
+            ROW_SUM: lambda turn: self.row_sum(5 * turn + 2),
+            KERNEL: lambda turn: self.kernel(5 * turn + 3),
+            CHOOSE: lambda turn: self.chooser.choose(request_of(turn), key_of(turn), 1),
+        }
+
+    def slow_candidates(self) -> dict[str, Timed]:
+        """Name what takes longer: the twin, and other learners with the same 96 cells an ad."""
+        columns = self.ads.columns[:, : self.n]
+        return {
+            TWIN: lambda turn: self.twin(turn),
+            RIVER: river_scores(self.rows(0), columns),
+            RABBIT: vowpal_wabbit_scores(self.rows(0), columns),
+        }
+
+    def row_sum(self, turn: int) -> None:
+        self.sums[: self.width] = 0
+        ranking.add_rows(self.state.model.w, self.rows(turn), self.width, self.sums)
+
+    def kernel(self, turn: int) -> ranking.Pick:
+        """Score every ad and find the exact best and its rival, as `choose` does."""
+        ads, n = self.ads, self.n
+        self.row_sum(turn)
+        prior = self.state.prior_of("plc-0")
+        ranking.bound_all(
+            self.sums, ads.columns[:, :n], prior, ads.log_bid[:n], ads.log_quality[:n], ads.slope[:n],
+            self.still_in, self.bound,
+        )  # fmt: skip
+        return ranking.Pick(
+            *ranking.pick_best(
+                self.sums, ads.columns[:, :n], prior, ads.bid[:n], ads.slope[:n], ads.quality[:n],
+                ads.group[:n], self.bound, turn % n,
+            )
+        )  # fmt: skip
+
+    def twin(self, turn: int) -> ranking.Pick:
+        """Do the same in plain Python."""
+        ads, n = self.ads, self.n
+        sums = self.state.model.w[self.rows(turn)].sum(0)
+        return ranking.pick_best_plain(
+            sums, ads.columns[:, :n], self.state.prior_of("plc-0"), ads.bid[:n], ads.slope[:n],
+            ads.quality[:n], ads.group[:n], np.ones(n, np.bool_), turn % n,
+        )  # fmt: skip
+
+    def check(self) -> None:
+        """Make sure that what is measured is what is meant: same best as the twin, all ads eligible."""
+        fast, plain = self.kernel(0), self.twin(0)
+        assert fast.best == plain.best and fast.rival == plain.rival
+        placed = self.chooser.choose(request_of(0), key_of(0), 1).placed[0]
+        assert placed.candidates == self.n and len(placed.rows) == ROWS and placed.wins
+
+
+def _by_turns(candidates: dict[str, Timed], repetitions: int) -> dict[str, list[float]]:
+    """Time all candidates, one after the other in each turn. Units: microseconds."""
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    warm = min(50, repetitions // 3)
+    with quiet_collector():
+        for turn in range(-warm, repetitions):
+            for name, one in candidates.items():
+                started = perf_counter()
+                one(turn + warm)
+                took = (perf_counter() - started) * 1e6
+                if turn >= 0:
+                    times[name].append(took)
+    return times
+
+
+def _judged(times: dict[str, list[float]]) -> int:
+    middle = {name: percentile(values, 0.5) for name, values in times.items()}
+    base = middle[FULL_SUM]
+    kernel, choose = middle[KERNEL] / base, middle[CHOOSE] / base
+    met = [
+        target(f"kernel at most {KERNEL_LIMIT} x numpy's row sum: {kernel:.2f} x", kernel <= KERNEL_LIMIT),
+        target(f"choose at most {CHOOSE_LIMIT} x numpy's row sum: {choose:.2f} x", choose <= CHOOSE_LIMIT),
+        target(f"choose under {CHOOSE_US:.0f} us: {middle[CHOOSE]:.0f} us", middle[CHOOSE] < CHOOSE_US),
+    ]
+    used = middle[USED_SUM]
+    say(f"  against the columns in use alone: kernel {middle[KERNEL] / used:.2f} x, choose {middle[CHOOSE] / used:.2f} x\n")
+    return 0 if all(met) else 1

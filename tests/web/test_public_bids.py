@@ -1,0 +1,274 @@
+"""POST /openrtb2/bid over a real socket: collected bodies, money, notices, markup and no-bids.
+
+The collected bodies are of public repositories and stay outside this one; tests of them are skipped where
+their folder is absent.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.domain.catalogue import AdGroup, Advertiser, Campaign, Creative, Native, Pricing
+from tests.node import Answer
+from tests.web.openrtb.bodies import RATES, collected, matching_things
+from tests.web.public_port import JSON, PUBLIC_URL, PublicPort, local, public_port
+
+PATH = "/openrtb2/bid"
+BANNER = {"w": 320, "h": 50}
+needs_bodies = pytest.mark.skipif(not collected(malformed=False), reason="the collected bodies are not here")
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicPort]:
+    things = matching_things()
+    with public_port(tmp_path_factory.mktemp("bids"), things, **RATES) as port:
+        yield port
+
+
+def imp(**more: Any) -> dict[str, Any]:
+    return {"id": "1", "banner": BANNER, **more}
+
+
+def ask(port: PublicPort, *imps: dict[str, Any], **top: Any) -> Answer:
+    return port.post(PATH, {"id": "r-1", "imp": list(imps or [imp()]), **top})
+
+
+def bids_of(answer: Answer) -> list[dict[str, Any]]:
+    assert answer.status == 200, answer
+    return [bid for seat in answer.json()["seatbid"] for bid in seat["bid"]]
+
+
+def is_bare(answer: Answer, status: int) -> bool:
+    return (
+        answer.status == status
+        and answer.body == b""
+        and "content-type" not in answer.headers
+        and answer.headers["x-openrtb-version"] == "2.6"
+    )
+
+
+@needs_bodies
+@pytest.mark.parametrize("path", collected(malformed=True), ids=lambda path: path.stem)
+def test_collected_malformed_bodies_get_a_bare_400(port: PublicPort, path: Path) -> None:
+    assert is_bare(port.post(PATH, path.read_bytes()), 400)
+
+
+@needs_bodies
+def test_other_collected_bodies_get_a_bid_or_none(port: PublicPort) -> None:
+    paths = collected(malformed=False)
+    answers = {path.stem: port.post(PATH, path.read_bytes()) for path in paths}
+    for name, answer in answers.items():
+        assert answer.headers["x-openrtb-version"] == "2.6", name
+        assert answer.status == 200 or is_bare(answer, 204), (name, answer)
+    with_bids = [name for name, answer in answers.items() if answer.status == 200 and b'"bid"' in answer.body]
+    assert len(with_bids) >= 20, sorted(set(answers) - set(with_bids))
+
+
+@needs_bodies
+def test_bids_on_collected_bodies_fit_what_was_asked(port: PublicPort) -> None:
+    """Every bid names an imp of its request, reaches its floor, and has markup of the right kind."""
+    for path in collected(malformed=False):
+        answer = port.post(PATH, path.read_bytes())
+        if answer.status != 200 or b'"bid"' not in answer.body:
+            continue
+        asked = json.loads(path.read_bytes())
+        imps = {str(one["id"]): one for one in asked["imp"]}
+        said = answer.json()
+        assert said["id"] == asked["id"]
+        assert said["bidid"]
+        for bid in bids_of(answer):
+            one = imps[bid["impid"]]
+            assert {1: "banner", 2: "video", 3: "audio", 4: "native"}[bid["mtype"]] in one, path.stem
+            floor = float(one.get("bidfloor") or 0) * RATES.get(one.get("bidfloorcur") or "USD", 0)
+            assert bid["price"] * RATES[said["cur"]] >= floor, path.stem
+            assert bid["adm"]
+            assert PUBLIC_URL + "/i/" not in bid["adm"], "the billing notice is the impression"
+
+
+def test_a_banner_bid(port: PublicPort) -> None:
+    answer = ask(port, imp(bidfloor=0.5), cur=["USD"])
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-openrtb-version"] == "2.6"
+    said = answer.json()
+    assert (said["id"], said["cur"]) == ("r-1", "USD")
+    (bid,) = bids_of(answer)
+    assert bid["id"].startswith(said["bidid"])
+    assert (bid["impid"], bid["mtype"], bid["w"], bid["h"]) == ("1", 1, 320, 50)
+    assert bid["crid"] == bid["adid"]
+    assert bid["adomain"][0].startswith("shop")
+    assert bid["cat"] == ["IAB20"]
+    # Four equal bids of 20,000 won per 1,000 at 1,350 won a dollar, rounded up to the micro.
+    assert bid["price"] == 14.814815
+    assert PUBLIC_URL + "/c/" in bid["adm"]
+    assert "<img" not in bid["adm"]
+    for field, route in (("nurl", "/w/"), ("burl", "/b/"), ("lurl", "/l/")):
+        assert bid[field].startswith(PUBLIC_URL + route)
+        assert "${AUCTION_PRICE}" in bid[field]
+    assert "${AUCTION_LOSS}" in bid["lurl"]
+
+
+#   floor (per 1,000), currency     answer's cur   price or None   why
+FLOORS: list[tuple[dict[str, Any], list[str], float | None, str]] = [
+    ({}, ["KRW"], 0.000001, "no rival and no floor: the least there is"),
+    ({"bidfloor": 0, "bidfloorcur": "JPY"}, ["KRW"], 0.000001, "a floor of 0 needs no currency"),
+    ({"bidfloor": 500, "bidfloorcur": "KRW"}, ["KRW"], 500, "the floor itself"),
+    ({"bidfloor": 1}, ["KRW"], 1350, "dollars, where nothing is said"),
+    ({"bidfloor": 1, "bidfloorcur": "EUR"}, ["USD"], 1.096297, "1,480 / 1,350 rounded up"),
+    ({"bidfloor": 1.5, "bidfloorcur": "EUR"}, ["EUR", "USD"], 1.5, "the first currency that is known"),
+    ({"bidfloor": 1.5, "bidfloorcur": "EUR"}, ["XXX", "EUR"], 1.5, "the first currency that is known"),
+    ({"bidfloor": 20_000, "bidfloorcur": "KRW"}, ["KRW"], 20_000, "the whole bid"),
+    ({"bidfloor": 20_000.000001, "bidfloorcur": "KRW"}, ["KRW"], None, "a micro above the bid"),
+    ({"bidfloor": 1, "bidfloorcur": "JPY"}, ["KRW"], None, "an unknown currency"),
+    ({}, ["JPY"], None, "no currency that we know to answer in"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("floor", "currencies", "price", "why"), FLOORS)
+def test_floors_and_currencies(
+    tmp_path: Path, floor: dict[str, Any], currencies: list[str], price: float | None, why: str
+) -> None:
+    alone = [
+        Advertiser(id="a"),
+        Campaign(id="c", advertiser_id="a"),
+        AdGroup(id="g", campaign_id="c", pricing=Pricing(kind="cpm", bid_micros=20_000_000_000)),
+        Creative(
+            id="cr", ad_group_id="g", format="banner", width=320, height=50,
+            landing_url="https://shop.example/", markup="<b>ad</b>",
+        ),
+    ]  # fmt: skip
+    with public_port(tmp_path, alone, **RATES) as port:
+        answer = ask(port, imp(**floor), cur=currencies)
+        if price is None:
+            assert is_bare(answer, 204), why
+        else:
+            assert [bid["price"] for bid in bids_of(answer)] == [price], why
+
+
+#   request                                       nbr   why
+NO_BIDS: list[tuple[dict[str, Any], int, str]] = [
+    ({"cur": ["JPY"]}, 501, "no currency that we know"),
+    ({"imp": [imp(banner={"w": 7, "h": 7})]}, 500, "no ad of this size"),
+    ({"imp": [imp(pmp={"private_auction": 1, "deals": [{"id": "d"}]})]}, 500, "deals are not sold yet"),
+]
+
+
+@pytest.mark.parametrize(("request_", "nbr", "why"), NO_BIDS)
+def test_no_bid_is_a_bare_204_and_says_why_to_tests(
+    port: PublicPort, request_: dict[str, Any], nbr: int, why: str
+) -> None:
+    body = {"id": "r-1", "imp": [imp()], **request_}
+    assert is_bare(port.post(PATH, body), 204), why
+    told = port.post(PATH, {**body, "test": 1})
+    assert told.status == 200
+    assert (told.json()["id"], told.json()["nbr"]) == ("r-1", nbr), why
+    assert "seatbid" not in told.json()
+
+
+def test_a_test_request_that_has_a_bid_is_answered_with_it(port: PublicPort) -> None:
+    assert len(bids_of(ask(port, test=1))) == 1
+
+
+def test_gzip_both_ways(port: PublicPort) -> None:
+    imps = [imp() | {"id": str(number)} for number in range(8)]
+    body = gzip.compress(json.dumps({"id": "r-1", "imp": imps}).encode())
+    packed = port.post(PATH, body, {**JSON, "content-encoding": "gzip", "accept-encoding": "gzip, deflate"})
+    assert (packed.status, packed.headers["content-encoding"]) == (200, "gzip")
+    said = json.loads(gzip.decompress(packed.body))
+    assert len(said["seatbid"][0]["bid"]) >= 2
+    plain = port.post(PATH, body, {**JSON, "content-encoding": "gzip"})
+    assert "content-encoding" not in plain.headers
+    assert plain.json()["id"] == "r-1"
+
+
+#   body                                      headers                           why
+UNREADABLE: list[tuple[bytes, dict[str, str], str]] = [
+    (b"{", {}, "cut short"),
+    (b"not gzip", {"content-encoding": "gzip"}, "no gzip"),
+    (gzip.compress(b"{}")[:-4], {"content-encoding": "gzip"}, "gzip cut short"),
+    (gzip.compress(b" " * (1 << 20) + b"{}"), {"content-encoding": "gzip"}, "over 1 MiB unpacked"),
+    (b"{}" + b" " * (1 << 20), {}, "over 1 MiB"),
+    (b"{}", {"content-encoding": "br"}, "an encoding that we do not read"),
+    (b'{"id":"a","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", {}, "no imp, and nested beyond reason"),
+]
+
+
+@pytest.mark.parametrize(("body", "headers", "why"), UNREADABLE)
+def test_what_cannot_be_read_is_a_bare_400(
+    port: PublicPort, body: bytes, headers: dict[str, str], why: str
+) -> None:
+    answer = port.post(PATH, body, headers)
+    assert answer.status == 400, why
+    assert is_bare(answer, 400), why
+
+
+def test_the_billing_notice_counts_the_impression(port: PublicPort) -> None:
+    (bid,) = bids_of(ask(port))
+    before = port.position
+    pixel = port.get(bid["burl"].replace("${AUCTION_PRICE}", "3.25"))
+    assert (pixel.status, pixel.headers["content-type"]) == (200, "image/gif")
+    assert port.position == before + 1
+    token = local(bid["burl"]).rpartition("/")[2].partition("?")[0]
+    (result,) = port.report({"token": token, "kind": "impression"})
+    assert (result["status"], result["position"]) == ("repeat", before + 1)
+    assert port.get(bid["nurl"]).status == 204
+    assert port.get(bid["lurl"]).status == 204
+
+
+def test_a_native_bid_follows_the_requests_asset_ids(tmp_path: Path) -> None:
+    native = Native(
+        title="Title", body="Body", sponsored="Us", cta="Go", image_url="https://cdn.example/m.png",
+        image_width=1200, image_height=627, icon_url="https://cdn.example/i.png",
+    )  # fmt: skip
+    things = [
+        Advertiser(id="a"),
+        Campaign(id="c", advertiser_id="a"),
+        AdGroup(id="g", campaign_id="c", pricing=Pricing(kind="cpm", bid_micros=20_000_000_000)),
+        Creative(
+            id="cr", ad_group_id="g", format="native", landing_url="https://shop.example/", native=native
+        ),
+    ]
+    form = {
+        "ver": "1.2",
+        "assets": [
+            {"id": 11, "required": 1, "title": {"len": 90}},
+            {"id": 12, "required": 1, "img": {"type": 3, "w": 1200, "h": 627}},
+            {"id": 13, "img": {"type": 1}},
+            {"id": 14, "data": {"type": 2, "len": 90}},
+            {"id": 15, "data": {"type": 1}},
+            {"id": 16, "data": {"type": 12}},
+        ],
+    }
+    with public_port(tmp_path, things, **RATES) as port:
+        for request in (json.dumps(form), form, json.dumps({"native": form})):
+            (bid,) = bids_of(ask(port, {"id": "1", "native": {"request": request}}))
+            assert bid["mtype"] == 4
+            adm = json.loads(bid["adm"])
+            said = adm.get("native", adm)
+            assets = {asset["id"]: asset for asset in said["assets"]}
+            assert set(assets) == {11, 12, 13, 14, 15, 16}
+            assert assets[11]["title"]["text"] == "Title"
+            assert assets[12]["img"]["url"] == "https://cdn.example/m.png"
+            assert assets[13]["img"]["url"] == "https://cdn.example/i.png"
+            assert [assets[number]["data"]["value"] for number in (14, 15, 16)] == ["Body", "Us", "Go"]
+            assert said["link"]["url"].startswith(PUBLIC_URL + "/c/")
+            assert "imptrackers" not in said, "the billing notice is the impression"
+
+
+def test_video_and_audio_adm_is_the_vast_document(port: PublicPort) -> None:
+    video = {"id": "1", "video": {"mimes": ["video/mp4"], "protocols": [2, 3]}}
+    audio = {"id": "2", "audio": {"mimes": ["audio/mp4"]}}
+    bids = {bid["impid"]: bid for bid in bids_of(ask(port, video, audio))}
+    assert (bids["1"]["mtype"], bids["1"]["adm"], bids["1"]["dur"]) == (2, "<VAST/>", 15)
+    assert (bids["2"]["mtype"], bids["2"]["adm"]) == (3, "<VAST/>")
+
+
+def test_several_imps_never_share_a_creative(port: PublicPort) -> None:
+    bids = bids_of(ask(port, *(imp() | {"id": str(number)} for number in range(4))))
+    assert sorted(bid["impid"] for bid in bids) == ["0", "1", "2", "3"]
+    assert len({bid["crid"] for bid in bids}) == 4
