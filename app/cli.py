@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import apsw
+import msgspec
 import structlog
 import typer
-from msgspec import to_builtins
 from rich.console import Console
 
 from app import __version__
@@ -193,8 +193,8 @@ def trace(
         one = retrace_stored(data, columns, from_text(decision_id))
     except ValueError as error:
         raise Refused("unknown_decision", "that is not a decision's id") from error
-    document = to_builtins({"agrees": one.agrees, "then": one.then, "now": one.now}, str_keys=True)
-    print(json.dumps(document, default=str, indent=None if as_json else 2))
+    document = {"agrees": one.agrees, "then": _named(one.then), "now": _named(one.now)}
+    print(json.dumps(document, indent=None if as_json else 2))
     if not one.agrees:
         raise typer.Exit(1)
 
@@ -239,6 +239,15 @@ def doctor(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     _print_rows(rows, as_json)
     if not all(row["ok"] for row in rows):
         raise typer.Exit(1)
+
+
+def _named(value: Any) -> Any:
+    """Write structs with the names of their fields, ids as text."""
+    if isinstance(value, msgspec.Struct):
+        return {name: _named(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, tuple | list):
+        return [_named(one) for one in value]
+    return value.hex() if isinstance(value, bytes) else value
 
 
 def _key(key: str | None) -> str:

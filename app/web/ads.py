@@ -116,10 +116,8 @@ def read_ads(body: bytes, *, admin: bool) -> AdsAsked:
     """
     try:
         asked = _decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise misfit(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refused("not_json", "the body is not JSON") from error
+        raise unread(body, error) from error
     if not admin and (asked.explain or asked.at is not None):
         field = "explain" if asked.explain else "at"
         raise Refused("admin_door_only", f"`{field}` is answered on the admin port alone", field)
@@ -129,6 +127,21 @@ def read_ads(body: bytes, *, admin: bool) -> AdsAsked:
         raise Refused("duplicate_name", "each placement needs a name of its own", f"placements[{at}].name")
     at_ms = _time_ms(asked.at, "at") if asked.at is not None else None
     return AdsAsked(_request(asked), bool(asked.explain), at_ms)
+
+
+def unread(body: bytes, error: Exception) -> Refused:
+    """Say why a body could not be read: it is not JSON, or it is and does not fit.
+
+    A wrong type may be met before what breaks the JSON, so the whole body is read once more.
+    """
+    if isinstance(error, msgspec.ValidationError):
+        try:
+            msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass
+        else:
+            return misfit(error)
+    return Refused("not_json", "the body is not JSON")
 
 
 def misfit(error: msgspec.ValidationError) -> Refused:

@@ -15,7 +15,7 @@ from app.domain.refusals import Refused
 from app.flows.feedback import line_of, take_event
 from app.flows.node import Node
 from app.state.apply import Receipt
-from app.web.ads import misfit, money
+from app.web.ads import money, unread
 from app.web.asgi import JSON, Answer, Asked
 from app.web.tokens import Tokens
 
@@ -98,10 +98,8 @@ class EventsDoor:
 def _events(body: bytes) -> list[Raw]:
     try:
         events = _body_decoder.decode(body).events
-    except msgspec.ValidationError as error:
-        raise misfit(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refused("not_json", "the body is not JSON") from error
+        raise unread(body, error) from error
     if len(events) > MAX_EVENTS:
         raise Refused("too_many", f"at most {MAX_EVENTS} events a call", "events")
     return events

@@ -65,7 +65,6 @@ RESPONSES: Schema = {
     "WrongMediaType": _problem("`unsupported_media_type`: neither plain nor gzip"),
     "Misfit": _problem("`invalid`, `duplicate_name`: it is JSON and does not fit; `field` says where"),
     "Busy": _problem("`not_ready`, `journal_full`, `journal_unavailable`: try again", **_RETRY),
-    "BadBid": _bare("Malformed or unreadable", **_VERSION),
 }
 
 
@@ -157,9 +156,11 @@ PATHS: Schema = {
             "200": {"description": "Bids; or, for `test`, why not", "headers": _VERSION,
                     "content": _json("BidResponse")},
             "204": _bare("No bid", **_VERSION),
-            "400": {"$ref": "#/components/responses/BadBid"},
-            **_shared(_401="KeyRequired", _405="MethodNotAllowed"),
-            "503": _bare("Try again", **_VERSION),
+            "400": _bare("Malformed or unreadable", **_VERSION),
+            "401": _bare("Not bound to loopback, and no partner key was sent", **_VERSION),
+            **_shared(_405="MethodNotAllowed"),
+            "413": _bare("Over 1 MiB, as sent or unpacked", **_VERSION),
+            "503": _bare("Not now; try again", **_VERSION),
         },
     ),
     "/v1/events": _post(

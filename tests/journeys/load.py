@@ -103,13 +103,23 @@ class Load:
 
     async def register(self) -> None:
         """Import the catalogue, whole."""
-        await self._import(catalogue())
+        await self.bring(catalogue())
+
+    def visitors(self) -> list[Callable[[], Awaitable[None]]]:
+        """List what goes on at once; each is done again and again."""
+        person, report = self._person, self._report
+        return [person, person, report, report, self._pixel, self._edit, self._refund]
 
     async def run(self) -> None:
-        """Come and go until the node is gone."""
-        visitors = (self._person, self._person, self._report, self._report, self._pixel, self._edit)
+        """Come and go until the node is gone, or `stopped`."""
         async with self.public, self.admin:
-            await asyncio.gather(*(self._until_gone(step) for step in (*visitors, self._refund)))
+            await asyncio.gather(*(self._until_gone(step) for step in self.visitors()))
+
+    async def settle(self) -> None:
+        """Report what is left to report."""
+        async with self.public, self.admin:
+            while self.memory.outbox:
+                await self._report()
 
     async def _until_gone(self, step: Callable[[], Awaitable[None]]) -> None:
         while not self.stopped:
@@ -120,7 +130,7 @@ class Load:
             await asyncio.sleep(0)
 
     async def _person(self) -> None:
-        answer = await self._post(self.public, "/v1/ads", JSON_TYPE, json.dumps(self._ask()).encode())
+        answer = await self.post(self.public, "/v1/ads", JSON_TYPE, json.dumps(self.ask()).encode())
         if answer is None:
             return
         self.memory.answered += 1
@@ -130,7 +140,8 @@ class Load:
         if len(self.memory.outbox) > 400:
             await asyncio.sleep(0.02)
 
-    def _ask(self) -> Document:
+    def ask(self) -> Document:
+        """Write an ad request."""
         chance = self.chance
         names = chance.sample(range(PLACEMENTS), chance.randrange(1, 4))
         placements = [
@@ -169,7 +180,7 @@ class Load:
         events = [{"token": token, "kind": kind, "id": own_id} for token, kind, own_id in batch]
         answer = None
         try:
-            answer = await self._post(
+            answer = await self.post(
                 self.public, "/v1/events", JSON_TYPE, json.dumps({"events": events}).encode()
             )
         finally:
@@ -218,15 +229,16 @@ class Load:
             if chance.random() < 0.2:
                 status = chance.choice(("active", "active", "paused"))
                 lines.append(group_line(f"{campaign}-{at}", str(number), status))
-        await self._import(lines)
+        await self.bring(lines)
         for line in lines:
             if line["type"] == "creative":
                 memory.names[line["id"]] = max(memory.names.get(line["id"], 0), int(line["name"]))
         await asyncio.sleep(0.02)
 
-    async def _import(self, lines: list[Document]) -> None:
+    async def bring(self, lines: list[Document]) -> None:
+        """Import things."""
         body = "\n".join(map(json.dumps, lines)).encode()
-        answer = await self._post(self.admin, "/v1/import", NDJSON, body)
+        answer = await self.post(self.admin, "/v1/import", NDJSON, body)
         if answer is None:
             raise ConnectionError("not imported")
         counts = json.loads(answer.body)["counts"]
@@ -242,7 +254,7 @@ class Load:
         if known:
             wanted = chance.sample(known, min(len(known), chance.randrange(1, 4)))
             body = json.dumps({"event_ids": wanted, "reason": "test"}).encode()
-            answer = await self._post(self.admin, "/v1/refunds", JSON_TYPE, body)
+            answer = await self.post(self.admin, "/v1/refunds", JSON_TYPE, body)
             for result in json.loads(answer.body)["results"] if answer else ():
                 assert result["status"] in {"refunded", "repeat"}, result
                 if result["status"] == "refunded":
@@ -251,7 +263,8 @@ class Load:
                     memory.refunded[result["event_id"]] = micros
         await asyncio.sleep(0.04)
 
-    async def _post(self, client: Client, path: str, kind: str, body: bytes) -> Reply | None:
+    async def post(self, client: Client, path: str, kind: str, body: bytes) -> Reply | None:
+        """Post a body; None when the node is too busy to take it."""
         answer = await client.post(path, kind, body)
         if answer.status == 503:  # a node that is busy or stops says so, and has not taken it
             await asyncio.sleep(0.01)

@@ -20,6 +20,7 @@ import pytest
 
 from app.flows.tracing import retrace_sample
 from tests.journeys import ledger
+from tests.journeys.commanded import Commanded
 from tests.journeys.load import Load, Memory
 from tests.journeys.nursery import COLUMNS, Forked, Nursery, nursery
 
@@ -27,16 +28,19 @@ KILLS = int(os.environ.get("ADJUDGE_KILLS", "200"))
 LIVES = 50  # in a data directory
 CHECK_EVERY = 10
 EARLY = 0.15  # share of the kills that come while a node starts
+COMMANDS = 10  # kills of the real command, which takes two seconds to start
 
 
-async def live_and_die(node: Forked, chance: random.Random, memory: Memory, data: Path) -> None:
+async def live_and_die(
+    node: Forked | Commanded, chance: random.Random, memory: Memory, data: Path, longest_s: float = 0.3
+) -> None:
     """Load a node, and kill it at a moment that it cannot know."""
     at = node.ready()
     load = Load(chance, memory, at, data)
     if not memory.sent_names:
         await load.register()
     visiting = asyncio.ensure_future(load.run())
-    await asyncio.sleep(chance.uniform(0.01, 0.3))
+    await asyncio.sleep(chance.uniform(0.01, longest_s))
     node.kill(followers=chance.random() < 0.5)
     load.stopped = True
     await visiting
@@ -77,19 +81,26 @@ def test_a_killed_node_loses_nothing_acknowledged(directory: int, tmp_path: Path
                 check(data, memory)
         # The last node is not killed: it answers what the dead ones left unanswered, and stops in peace.
         node = nodes.node(data)
-        asyncio.run(settle(node, chance, memory, data))
+        asyncio.run(Load(chance, memory, node.ready(), data).settle())
         node.stop()
         nodes.settle()
     books = check(data, memory)
     check_the_story(books, memory, data)
 
 
-async def settle(node: Forked, chance: random.Random, memory: Memory, data: Path) -> None:
-    """Let the last node take whatever was never answered."""
-    load = Load(chance, memory, node.ready(), data)
-    async with load.public, load.admin:
-        while memory.outbox:
-            await load._report()
+@pytest.mark.slow
+def test_the_killed_command_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    chance, memory, data = random.Random("command"), Memory(), tmp_path / "data"
+    for _ in range(COMMANDS):
+        node = Commanded(data, snapshot_every_lines=150)
+        try:
+            asyncio.run(live_and_die(node, chance, memory, data, longest_s=1.6))
+        finally:
+            node.kill()
+    node = Commanded(data)
+    asyncio.run(Load(chance, memory, node.ready(), data).settle())
+    assert node.stop() == 0
+    check_the_story(check(data, memory), memory, data)
 
 
 def check_the_story(books: ledger.Books, memory: Memory, data: Path) -> None:

@@ -1,17 +1,18 @@
-"""Money: what is billed, when a campaign leaves the auction, and when it comes back. Section "Money" of DESIGN."""
+"""Money: what is billed, when a campaign leaves the auction, and when it comes back ("Money" in DESIGN)."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.domain.decisions import ServedAd
+from app.domain.lines import Verdict
 from app.state.accounts import Accounts
 from app.state.apply import Receipt
-from tests.state.world import DAY_MS, HOUR_MS, NOW_MS, WON, World, ask_for, banner, group, one_of_each
+from tests.state.world import DAY_MS, HOUR_MS, WON, World, banner, group, one_of_each
 
 TO_MIDNIGHT_MS = 7 * HOUR_MS  # from NOW_MS, 17:00 in Seoul, to the midnight there
 
@@ -282,8 +283,7 @@ def test_a_refund_of_yesterday_leaves_today_s_budget_alone() -> None:
 def test_impression_and_click_are_refunded_each_for_itself() -> None:
     world = world_with()
     ad = world.ad(price_micros=5_000 * WON, kind="cpm")
-    shown, clicked = world.show(ad), None
-    clicked = world.click(ad)
+    shown, clicked = world.show(ad), world.click(ad)
     assert world.refund(clicked).billed_micros == 0
     assert world.refund(shown).billed_micros == 5 * WON
     assert world.spent() == 0
@@ -321,7 +321,7 @@ def test_a_refund_after_the_memory_of_impressions_is_full_still_returns_the_mone
 
 
 def test_a_changed_zone_cannot_turn_a_refund_into_budget() -> None:
-    """15 January 08:00 UTC: Apia (UTC+13) has the 15th, and half a day later the 16th; Seoul has not."""
+    """At 16:00 UTC it is tomorrow in Seoul: what was billed before the change was billed on that day, too."""
     world = world_with(budget_daily_micros=1_000 * WON, time_zone="UTC")
     world.tick(8 * HOUR_MS)  # 16:00 UTC on the 15th, 01:00 in Seoul on the 16th
     (early,) = clicks(world, 1, price=900)
@@ -334,117 +334,132 @@ def test_a_changed_zone_cannot_turn_a_refund_into_budget() -> None:
 
 # The law.
 
-Step = tuple[str, int]
-steps = st.lists(
-    st.one_of(
-        st.tuples(st.just("show"), st.integers(0, 3)),
-        st.tuples(st.just("click"), st.integers(0, 9)),
-        st.tuples(st.just("refund"), st.integers(0, 9)),
-        st.tuples(st.just("tick"), st.sampled_from([1_000, HOUR_MS, 7 * HOUR_MS, 30 * HOUR_MS])),
-        st.tuples(st.just("daily"), st.integers(0, 5)),
-        st.tuples(st.just("total"), st.integers(0, 9)),
-        st.tuples(st.just("group"), st.integers(0, 5)),
-        st.tuples(st.just("held"), st.integers(0, 3)),
-    ),
-    max_size=30,
-)
 HUNDRED = 100 * WON
+EVE_MS = 60_000
+Step = tuple[str, int]
+numbers = st.integers(0, 9)
+KINDS = (
+    "show", "click", "cpm", "hold", "settle", "refund", "minute", "minute", "hour", "eve", "daily", "total",
+    "group",
+)  # fmt: skip
+steps = st.lists(st.tuples(st.sampled_from(KINDS), numbers), min_size=15, max_size=40)
+
+
+def day_of(at_ms: int) -> int:
+    """Number the day in Seoul."""
+    return (at_ms + 9 * HOUR_MS) // DAY_MS
 
 
 class Book:
     """Plain bookkeeping of one campaign with two ad groups: every charge with its day, nothing else."""
 
     def __init__(self) -> None:
-        self.charges: dict[bytes, tuple[int, str, int]] = {}  # by event: Seoul day, ad group, micros
+        self.charges: dict[bytes, tuple[int, str, int]] = {}  # by event: day, ad group, micros
         self.daily: int | None = None
         self.total: int | None = None
-        self.group_daily: dict[str, int | None] = {"g-1": None, "g-2": None}
+        self.group_daily: int | None = None  # of g-1
 
-    def on(self, day: int, group_id: str | None = None) -> int:
-        return sum(
-            m for at, name, m in self.charges.values() if at == day and group_id in (None, name)
-        )  # fmt: skip
-
-    def all(self) -> int:
-        return sum(micros for _, _, micros in self.charges.values())
+    def spent(self, day: int | None = None, group_id: str | None = None) -> int:
+        charges = self.charges.values()
+        return sum(m for at, name, m in charges if day in (None, at) and group_id in (None, name))
 
     def left(self, day: int, group_id: str) -> int:
         """What may still be charged: the least of what is left of every budget."""
-        limits = [(self.daily, self.on(day)), (self.total, self.all())]
-        limits.append((self.group_daily[group_id], self.on(day, group_id)))
+        limits = [(self.daily, self.spent(day)), (self.total, self.spent())]
+        if group_id == "g-1":
+            limits.append((self.group_daily, self.spent(day, group_id)))
         return min([max(0, limit - spent) for limit, spent in limits if limit is not None], default=10**18)
 
 
-def day_of(at_ms: int) -> int:
-    return (at_ms + 9 * HOUR_MS) // DAY_MS
+class Till:
+    """A world beside a book: does a step in both and compares."""
 
+    def __init__(self) -> None:
+        self.world, self.book = world_with(), Book()
+        self.world.add(group("g-2"), banner("cr-2", "g-2"))
+        self.shown: list[ServedAd] = []
+        self.clicked: list[Receipt] = []
+        self.held: list[tuple[int, ServedAd, Receipt]] = []
 
-@settings(max_examples=60)
-@given(steps)
-def test_billed_is_always_the_price_cut_to_what_the_budgets_hold(todo: list[Step]) -> None:
-    world, book = world_with(), Book()
-    world.add(group("g-2"), banner("cr-2", "g-2"))
-    shown: list[Any] = []
-    receipts: list[Receipt] = []
-    unbilled: defaultdict[str, int] = defaultdict(int)
+    def charged(self, receipt: Receipt, verdict: Verdict, at_ms: int, ad: ServedAd, price: int) -> None:
+        group_id = f"g-{ad.creative_id[-1]}"
+        billed = min(price, self.book.left(day_of(at_ms), group_id))
+        assert (verdict.billed_micros, verdict.unbilled_micros) == (billed, price - billed)
+        self.book.charges[receipt.event_id] = (day_of(at_ms), group_id, billed)
+        self.clicked.append(receipt)
 
-    def charged(receipt: Receipt, at_ms: int, group_id: str, price: int) -> None:
-        billed = min(price, book.left(day_of(at_ms), group_id))
-        assert (receipt.billed_micros, receipt.unbilled_micros) == (billed, price - billed)
-        book.charges[receipt.event_id] = (day_of(at_ms), group_id, billed)
-        receipts.append(receipt)
+    def verdict(self, receipt: Receipt) -> Verdict:
+        verdict = self.world.known[receipt.event_id].verdict
+        assert verdict is not None
+        return verdict
 
-    for what, number in todo:
+    def happen(self, what: str, number: int) -> None:
+        """An event, at a price of some hundreds."""
+        world, price = self.world, HUNDRED * (1 + number)
+        creative_id = f"cr-{1 + number % 2}"
         match what:
             case "show":
-                creative, price = f"cr-{1 + number % 2}", HUNDRED * (1 + number)
-                ad = world.ad(
-                    creative, price * 1000 if number == 3 else price, "cpm" if number == 3 else "cpc"
-                )
-                receipt = world.show(ad)
-                if number == 3:
-                    charged(receipt, world.now_ms, "g-2", price)
-                else:
-                    shown.append(ad)
-            case "held":
-                ad = world.ad(f"cr-{1 + number % 2}", HUNDRED)
-                held = world.click(ad)
-                world.tick(HOUR_MS // 10)
-                before = world.spent()
+                self.shown.append(ad := world.ad(creative_id, price))
                 world.show(ad)
-                clicked = world.known[held.event_id].verdict
-                assert clicked is not None
-                late = Receipt(
-                    held.event_id, held.position, "counted", clicked.billed_micros, clicked.unbilled_micros
-                )
-                charged(late, world.now_ms - HOUR_MS // 10, f"g-{1 + number % 2}", HUNDRED)
-                assert world.spent() - before == clicked.billed_micros
-            case "click" if shown:
-                ad = shown.pop(number % len(shown))
-                charged(world.click(ad), world.now_ms, f"g-{ad.creative_id[-1]}", ad.price_micros)
-            case "refund" if receipts:
-                receipt = receipts.pop(number % len(receipts))
-                _, _, micros = book.charges.pop(receipt.event_id)
-                assert world.refund(receipt).billed_micros == micros
-            case "tick":
-                world.tick(number)
-            case "daily":
-                book.daily = None if number == 5 else number * HUNDRED
-                world.change("campaign", "c-1", budget_daily_micros=book.daily)
-            case "total":
-                book.total = None if number == 9 else number * HUNDRED
-                world.change("campaign", "c-1", budget_total_micros=book.total)
-            case "group":
-                book.group_daily["g-1"] = None if number == 5 else number * HUNDRED
-                world.change("ad_group", "g-1", budget_daily_micros=book.group_daily["g-1"])
+            case "click" if self.shown:
+                ad = self.shown.pop(number % len(self.shown))
+                receipt = world.click(ad)
+                self.charged(receipt, self.verdict(receipt), world.now_ms, ad, ad.price_micros)
+            case "cpm":
+                ad = world.ad(creative_id, price * 1000, "cpm")
+                receipt = world.show(ad)
+                self.charged(receipt, self.verdict(receipt), world.now_ms, ad, price)
+            case "hold":
+                ad = world.ad(creative_id, price)
+                self.held.append((world.now_ms, ad, world.click(ad)))
+            case "settle" if self.held:
+                at_ms, ad, receipt = self.held.pop(number % len(self.held))
+                world.show(ad)
+                self.charged(receipt, self.verdict(receipt), at_ms, ad, ad.price_micros)
+            case "refund" if self.clicked:
+                receipt = self.clicked.pop(number % len(self.clicked))
+                assert world.refund(receipt).billed_micros == self.book.charges.pop(receipt.event_id)[2]
             case _:
                 pass
-        assert world.spent() == book.all()
-        today = day_of(world.now_ms)
+
+    def pass_time(self, what: str) -> None:
+        to_midnight = DAY_MS - (self.world.now_ms + 9 * HOUR_MS) % DAY_MS
+        eve = to_midnight - EVE_MS if to_midnight > EVE_MS else 1
+        self.world.tick({"minute": 60_000, "hour": HOUR_MS, "eve": eve}.get(what, 1))
+        # A click waits for its impression for ten minutes; then it is never billed.
+        self.held = [held for held in self.held if held[0] + 600_000 > self.world.now_ms]
+
+    def limit(self, what: str, number: int) -> None:
+        amount = None if number == 9 else number * HUNDRED
+        match what:
+            case "daily":
+                self.book.daily = amount
+                self.world.change("campaign", "c-1", budget_daily_micros=amount)
+            case "total":
+                self.book.total = amount and amount * 4
+                self.world.change("campaign", "c-1", budget_total_micros=self.book.total)
+            case "group":
+                self.book.group_daily = amount
+                self.world.change("ad_group", "g-1", budget_daily_micros=amount)
+            case _:
+                pass
+
+    def compare(self) -> None:
+        assert self.world.spent() == self.book.spent()
+        assert self.world.spent_by_group("g-1") == self.book.spent(None, "g-1")
         for name in ("g-1", "g-2"):
-            out = book.left(today, name) == 0
-            standing = world.state.group_standing[world.state.catalogue.group_index[name]]
-            assert (standing != 0) == out, (name, what)
-    assert unbilled == {}
-    assert world.now_ms >= NOW_MS
-    assert world.choose(ask_for("plc-1")).position == len(world.entries)
+            out = self.book.left(day_of(self.world.now_ms), name) == 0
+            at = self.world.state.catalogue.group_index[name]
+            assert (self.world.state.group_standing[at] != 0) == out, name
+
+
+@settings(max_examples=100)
+@given(steps)
+def test_billed_is_always_the_price_cut_to_what_the_budgets_hold(todo: list[Step]) -> None:
+    till = Till()
+    till.pass_time("eve")
+    for what, number in todo:
+        till.happen(what, number)
+        till.pass_time(what)
+        till.limit(what, number)
+        till.compare()

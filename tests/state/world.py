@@ -251,7 +251,7 @@ def ask_for(*placement_ids: str, **asked: Any) -> AdRequest:
 
 
 def one_of_each(**campaign: Any) -> list[Thing]:
-    """One publisher, placement, advertiser, campaign, ad group (CPC 2,000) and banner; no floor, no limits."""
+    """One publisher, placement, advertiser, campaign, ad group (CPC 2,000) and banner; no limits."""
     return [
         Publisher(id="pub-1"),
         placement("plc-1"),

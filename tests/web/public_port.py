@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ from app.flows.node import Node
 from app.web.links import Links
 from app.web.public import public_app
 from app.web.tokens import KINDS, Tokens
-from tests.node import Answer, Server, now_ms, register, serving, small_catalogue
+from tests.node import COLUMNS, Answer, Server, now_ms, register, serving, small_catalogue
 
 DAY_S = 86_400
 LIVES_S = dict.fromkeys(KINDS, DAY_S) | {"conversion": 30 * DAY_S}
@@ -41,7 +41,6 @@ class PublicPort:
     server: Server
     tokens: Tokens
     clock: Clock
-    kept: dict[str, Any] = field(default_factory=dict)
 
     @property
     def node(self) -> Node:
@@ -85,18 +84,23 @@ class PublicPort:
 
 @contextmanager
 def public_port(
-    tmp_path: Path, things: Iterable[Thing] | None = None, *, open_doors: bool = True, **rates: int
+    tmp_path: Path,
+    things: Iterable[Thing] | None = None,
+    *,
+    open_doors: bool = True,
+    rates: dict[str, int] | None = None,
+    columns: int = COLUMNS,
 ) -> Iterator[PublicPort]:
     """Serve the public port over a node with a catalogue; `rates` are micros per unit of a currency."""
     clock = Clock()
     tokens = Tokens([b"m" * 32], LIVES_S, b"process!")
 
     def make_app(node: Node) -> Any:
-        node.settings = replace(node.settings, open_doors=open_doors, rates_micros=rates)
+        node.settings = replace(node.settings, open_doors=open_doors, rates_micros=rates or {})
         return public_app(node, tokens, Links(PUBLIC_URL, tokens))
 
     catalogue = list(small_catalogue()) if things is None else list(things)
-    with serving(tmp_path, make_app, clock_ms=clock, things=catalogue) as server:
+    with serving(tmp_path, make_app, clock_ms=clock, things=catalogue, columns=columns) as server:
         yield PublicPort(server, tokens, clock)
 
 

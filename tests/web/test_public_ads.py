@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.domain import ids
-from app.domain.catalogue import AdGroup, Creative, Native, Pricing, Rule, Targeting
+from app.domain.catalogue import AdGroup, Creative, Native, Pricing, Rule, Targeting, Thing
 from tests.web.public_port import PUBLIC_URL, TOP, PublicPort, banner, placement, public_port
 
 
@@ -185,7 +185,7 @@ REFUSED: list[tuple[Any, int, str, str | None, str]] = [
     ({"placements": [{**TOP, "sizes": ["0x50"]}]}, 422, "invalid", "placements[0].sizes[0]", "no width"),
     ({"placements": [TOP, {**TOP, "name": "b", "sizes": ["x"]}]}, 422, "invalid", "placements[1].sizes[0]",
      "the second placement's first size"),
-    ({"placements": [{**TOP, "formats": ["popup"]}]}, 422, "invalid", "placements[0].formats[0]", "no"),
+    ({"placements": [{**TOP, "formats": ["pop"]}]}, 422, "invalid", "placements[0].formats[0]", "?"),
     ({"placements": [{**TOP, "floor_cpm": -1}]}, 422, "invalid", "placements[0].floor_cpm", "negative"),
     ({"placements": [{**TOP, "floor_cpm": 0.0000001}]}, 422, "invalid", "placements[0].floor_cpm", "decimals"),
     ({"placements": [{**TOP, "floor_cpm": "NaN"}]}, 422, "invalid", "placements[0].floor_cpm", "no number"),
@@ -272,7 +272,7 @@ def test_personal_features_need_consent(tmp_path: Path) -> None:
 def test_what_the_ad_holds_by_format(tmp_path: Path) -> None:
     """A native ad gives its parts, a video its VAST document and length."""
     native = Native(title="Title", body="Body", image_url="https://cdn.example/m", image_width=1200)
-    things = [
+    things: list[Thing] = [
         placement("plc-native", sizes=(), formats=("native",)),
         placement("plc-video", sizes=(), formats=("video",)),
         Creative(
