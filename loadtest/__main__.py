@@ -44,7 +44,9 @@ def main(argv: Sequence[str]) -> int:
         del rest[at : at + 2]
     part = rest.pop(0) if rest and not rest[0].startswith("-") else None if rest else "all"
     if part not in (*PARTS, "all"):
-        print(f"usage: python -m loadtest [{'|'.join((*PARTS, 'all'))}] [options] [--out FILE]", file=sys.stderr)
+        print(
+            f"usage: python -m loadtest [{'|'.join((*PARTS, 'all'))}] [options] [--out FILE]", file=sys.stderr
+        )
         return 0 if "--help" in rest or "-h" in rest else 2
     with contextlib.ExitStack() as stack:
         if out is not None:

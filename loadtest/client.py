@@ -67,8 +67,8 @@ def _length(head: bytes) -> int:
 class Pool:
     """Up to `most` connections to one server; a request beyond them waits for a free one."""
 
-    def __init__(self, host: str, port: int, most: int) -> None:
-        self._host, self._port = host, port
+    def __init__(self, host: str, port: int, most: int, timeout_s: float = TIMEOUT_S) -> None:
+        self._host, self._port, self._timeout_s = host, port, timeout_s
         self._free: list[_Connection] = []
         self._slots = asyncio.Semaphore(most)
 
@@ -83,7 +83,7 @@ class Pool:
             loop = asyncio.get_running_loop()
             waiting = connection.waiting = loop.create_future()
             connection.transport.write(request)
-            late = loop.call_later(TIMEOUT_S, _give_up, connection)
+            late = loop.call_later(self._timeout_s, _give_up, connection)
             try:
                 reply: Reply = await waiting
             finally:
@@ -108,7 +108,7 @@ class Pool:
 
 def _give_up(connection: _Connection) -> None:
     if connection.waiting is not None and not connection.waiting.done():
-        connection.waiting.set_exception(TimeoutError(f"no reply in {TIMEOUT_S} s"))
+        connection.waiting.set_exception(TimeoutError("no reply in time"))
     if connection.transport is not None:
         connection.transport.abort()
 
@@ -151,22 +151,6 @@ async def open_loop(
         await asyncio.wait(under_way, timeout=TIMEOUT_S)
 
 
-class Backlog:
-    """Follow-up work (impressions, clicks) that no reply waits for; `drain` waits for all of it."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def add(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def drain(self) -> None:
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
-
-
 def percentile(values: Sequence[float], share: float) -> float:
     """Find the value that so large a share of the values does not exceed; nearest rank.
 
@@ -194,5 +178,3 @@ def run_loop(work: Coroutine[Any, Any, Result]) -> Result:
     """Run on the loop that servers of this kind use."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
-
-

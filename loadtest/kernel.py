@@ -36,8 +36,9 @@ def run(argv: Sequence[str]) -> int:
     with on_core(SERVER_CORE) as core:
         state = live_state(options.ads)
         width = state.catalogue.columns.used
-        say(f"{options.ads:,} live ads, all eligible, {ROWS} random rows x {ranking.COLUMNS_PER_AD} columns; {core}")
-        say(f"matrix {state.model.w.shape[0]:,} x {state.model.w.shape[1]:,} float32, {width:,} columns in use\n")
+        size = f"{state.model.w.shape[0]:,} x {state.model.w.shape[1]:,}"
+        say(f"{options.ads:,} live ads, all eligible, {ROWS} random rows x {ranking.COLUMNS_PER_AD} columns")
+        say(f"{core}; matrix {size} float32, {width:,} columns in use\n")
         bench = Bench(state)
         bench.check()
         fast = _by_turns(bench.candidates(), options.repetitions)
@@ -77,15 +78,15 @@ class Bench:
         self.n = self.ads.count
         self.width = state.catalogue.columns.used
         random = np.random.default_rng(2)
-        self.drawn = random.integers(1, features.MAIN_ONLY_FROM, (4_096, ROWS), dtype=np.int32)
+        self.drawn = random.integers(1, features.MAIN_ONLY_FROM, (4_099, ROWS), dtype=np.int32)
+        self.drawn[:, 0] = 0
         self.sums = np.zeros(state.model.stride, np.float32)
         self.bound = np.zeros(self.n, np.float32)
         self.still_in = np.zeros(self.n, np.uint8)  # reason 0 for every ad
 
     def rows(self, turn: int) -> NDArray[np.int32]:
         """Take the rows of a turn, row 0 among them."""
-        drawn = self.drawn[turn % len(self.drawn)]
-        drawn[0] = 0
+        drawn: NDArray[np.int32] = self.drawn[turn % len(self.drawn)]
         return drawn
 
     def candidates(self) -> dict[str, Timed]:
@@ -103,7 +104,7 @@ class Bench:
         """Name what takes longer: the twin, and other learners with the same 96 cells an ad."""
         columns = self.ads.columns[:, : self.n]
         return {
-            TWIN: lambda turn: self.twin(turn),
+            TWIN: self.twin,
             RIVER: river_scores(self.rows(0), columns),
             RABBIT: vowpal_wabbit_scores(self.rows(0), columns),
         }
@@ -170,5 +171,6 @@ def _judged(times: dict[str, list[float]]) -> int:
         target(f"choose under {CHOOSE_US:.0f} us: {middle[CHOOSE]:.0f} us", middle[CHOOSE] < CHOOSE_US),
     ]
     used = middle[USED_SUM]
-    say(f"  against the columns in use alone: kernel {middle[KERNEL] / used:.2f} x, choose {middle[CHOOSE] / used:.2f} x\n")
+    kernel, choose = middle[KERNEL] / used, middle[CHOOSE] / used
+    say(f"          against the columns in use alone: kernel {kernel:.2f} x, choose {choose:.2f} x\n")
     return 0 if all(met) else 1

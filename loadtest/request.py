@@ -17,7 +17,7 @@ from loadtest.bodies import Body
 from loadtest.client import Pool, closed_loop, quiet_collector, run_loop
 from loadtest.machine import LOAD_CORE, facts, on_core, say, target
 from loadtest.servers import Server, running_bare, running_node
-from loadtest.traffic import Mix, probe, warm_up
+from loadtest.traffic import probe, warm_up
 
 CONNECTIONS = 8
 LIMIT, AIM = 3.0, 2.0
@@ -55,7 +55,10 @@ async def _compare(node: Server, creatives: int, rounds: int, seconds: float) ->
     with closing(Pool(node.host, node.port, 64)) as pool:
         mix = await probe(pool, creatives)
         await warm_up(pool, mix)
-        with running_bare(mix.ads_bytes, mix.bid_bytes) as bare, closing(Pool(bare.host, bare.port, 64)) as other:
+        with (
+            running_bare(mix.ads_bytes, mix.bid_bytes) as bare,
+            closing(Pool(bare.host, bare.port, 64)) as other,
+        ):
             ratio = 0.0
             for name, bodies in (("native", mix.native), ("OpenRTB", mix.bids), ("mixed", mix.bodies)):
                 ratio = await _door(name, bodies, ((node, pool), (bare, other)), rounds, seconds)
@@ -98,6 +101,3 @@ async def turn(server: Server, pool: Pool, bodies: Sequence[Body], seconds: floa
     if odd:
         raise RuntimeError(f"{len(odd)} of {count} answers were {sorted(set(odd))}")
     return Turn((server.cpu_s() - before) / count * 1e6, count / took)
-
-
-__all__ = ["Mix", "Turn", "run", "turn"]

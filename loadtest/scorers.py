@@ -1,4 +1,4 @@
-"""Other learners scoring the same ads for one request: Vowpal Wabbit and River, each as it is meant to be used."""
+"""Other learners scoring the same ads for one request: Vowpal Wabbit and River, each as meant to be used."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def river_scores(rows: NDArray[np.int32], columns: NDArray[np.int32]) -> Callabl
     stride = int(columns.max()) + 1
     flat = (rows[:, None, None].astype(np.int64) * stride + columns[None]).reshape(-1, columns.shape[1])
     examples = [dict.fromkeys(one, 1.0) for one in flat.T.tolist()]
-    model.learn_one(examples[0], True)  # type: ignore[no-untyped-call]
+    model.learn_one(examples[0], True)
 
     def score(_: int) -> list[float]:
         return [model.predict_proba_one(one)[True] for one in examples]  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,20 +57,22 @@ class Server:
         return kib["VmRSS"] / 1024, kib["VmHWM"] / 1024
 
 
-def catalogue_lines(creatives: int, extra: tuple[dict[str, Any], ...] = ()) -> bytes:
-    """Write a sample catalogue as import lines. Budgets are lifted: all its ads stay live."""
-    lines = []
-    for line in sample_catalogue(SEED, creatives):
-        if line["type"] == "campaign":
-            line = {key: value for key, value in line.items() if not key.startswith("budget")}
-        lines.append(json.dumps(line, ensure_ascii=False))
-    lines += [json.dumps(line) for line in extra]
-    return "\n".join(lines).encode()
+def catalogue_lines(creatives: int, extra: Iterable[dict[str, Any]] = (), renamed: str = "") -> bytes:
+    """Write a sample catalogue as import lines. Budgets are lifted: all its ads stay live.
+
+    `renamed` is added to the creatives' names, so that importing them again changes each.
+    """
+    lines = [dict(line) for line in (*sample_catalogue(SEED, creatives), *extra)]
+    for line in lines:
+        line.pop("budget_daily", None)
+        if line["type"] == "creative":
+            line["name"] = line.get("name", "") + renamed
+    return "\n".join(json.dumps(line, ensure_ascii=False) for line in lines).encode()
 
 
 @contextmanager
 def running_node(
-    creatives: int, settings: Mapping[str, str] | None = None, extra: tuple[dict[str, Any], ...] = ()
+    creatives: int, settings: Mapping[str, str] | None = None, extra: Iterable[dict[str, Any]] = ()
 ) -> Iterator[Server]:
     """Import a catalogue into a fresh directory and serve it.
 

@@ -1,4 +1,4 @@
-"""A state with so many live ads that a request finds all of them eligible, on a matrix with trained-like weights."""
+"""A state of live ads that every request finds eligible, on a matrix with trained-like weights."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def _things(ads: int, random: np.random.Generator) -> Iterator[Thing]:
     for number in range(campaigns):
         yield Campaign(id=f"cmp-{number}", advertiser_id=f"adv-{number % advertisers}")
     for number in range(groups):
-        kind, middle = ("cpm", 6_000) if number % 4 == 0 else ("cpc", 1_000)
-        bid_micros = int(middle * random.lognormal(0.0, 0.25)) * 1_000_000
-        pricing = Pricing(kind=kind, bid_micros=bid_micros)
+        per_view = number % 4 == 0
+        bid_micros = int((6_000 if per_view else 1_000) * random.lognormal(0.0, 0.25)) * 1_000_000
+        pricing = Pricing(kind="cpm" if per_view else "cpc", bid_micros=bid_micros)
         yield AdGroup(id=f"grp-{number}", campaign_id=f"cmp-{number % campaigns}", pricing=pricing)
     for number in range(ads):
         yield Creative(

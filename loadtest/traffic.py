@@ -15,7 +15,7 @@ from loadtest.machine import say
 
 CLICK_SHARE = 0.02
 WARM_ADS = 6_000  # ad requests with their events, before anything is measured: the model has learned then
-WARM_CONNECTIONS = 16
+WARM_CONNECTIONS = 64
 
 _decode = msgspec.json.Decoder().decode
 
@@ -46,7 +46,8 @@ async def probe(pool: Pool, creatives: int, native_count: int = 2_000) -> Mix:
         BID: sum(len(reply.body) for body, reply in replies if body in filled) // len(filled),
         ADS: sum([len((await pool.exchange(body.request)).body) for body in native[:200]]) // 200,
     }
-    say(f"bodies: {len(native):,} native visits; {len(filled)} of {len(bids)} {whose} OpenRTB bodies get a bid")
+    share = f"{len(filled)} of {len(bids)} {whose} OpenRTB bodies get a bid"
+    say(f"bodies: {len(native):,} native visits; {share}")
     say(f"answers: {sizes[ADS]:,} bytes native, {sizes[BID]:,} bytes OpenRTB, on average")
     say()
     return Mix(native, filled, sizes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import gc
 import io
 from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor
@@ -125,10 +126,14 @@ def run_report(data: Path, upto: int, asked: bytes, parents: list[bytes], publis
     own = msgspec.msgpack.decode(publishers, type=dict[str, str])
     tallies = Tallies(wanted.by, wanted.zone, above, own)
     reader = SqliteReader(data / "journal.db")
+    collecting = gc.isenabled()
+    gc.disable()  # lines hold no cycles; looking at each batch for them costs a tenth of the time
     try:
         tally_lines(reader, tallies, wanted.from_ms, wanted.to_ms, upto)
     finally:
         reader.close()
+        if collecting:
+            gc.enable()
     return to_csv(tallies) if wanted.form == "csv" else to_json(tallies)
 
 

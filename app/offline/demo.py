@@ -31,6 +31,7 @@ from app.offline.tally import Figure, summary
 READY_WITHIN_S = 120.0
 IMPORT_WITHIN_S = 300.0
 FAREWELL_S = 10.0
+SWITCH_INTERVAL_S = 0.0005  # how soon the driver gets the interpreter back from the thread that draws
 _encoder = msgspec.json.Encoder()
 
 
@@ -143,7 +144,7 @@ async def import_catalogue(admin: Client, catalogue: list[Line]) -> None:
 
 
 async def _watch(driver: Driver, quiet: bool) -> None:
-    """Show the ledger each second until cancelled."""
+    """Show the ledger each second until cancelled, and once more then."""
     console = Console()
     picture = Live(console=console, auto_refresh=False) if console.is_terminal and not quiet else None
     with picture or nullcontext():
@@ -151,7 +152,9 @@ async def _watch(driver: Driver, quiet: bool) -> None:
             while True:
                 await asyncio.sleep(1.0)
                 if picture is not None:
-                    picture.update(dashboard(driver.ledger, driver.elapsed_s), refresh=True)
+                    # Drawing takes some 15 ms, which would show up in the latencies if the loop did it.
+                    panel = dashboard(driver.ledger, driver.elapsed_s)
+                    await asyncio.to_thread(picture.update, panel, refresh=True)
                 elif not quiet:
                     print(plain_line(driver.ledger, driver.elapsed_s), flush=True)
         finally:
@@ -162,6 +165,7 @@ async def _watch(driver: Driver, quiet: bool) -> None:
 def main() -> int:
     """Read a plan from standard input, run it, print its figures; end early when the input ends."""
     plan = msgspec.json.decode(sys.stdin.readline(), type=DemoPlan)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     threading.Thread(target=_interrupt_at_end_of_input, daemon=True).start()
     try:
         figures = run_demo(**{name: getattr(plan, name) for name in plan.__struct_fields__})

@@ -76,7 +76,7 @@ class Driver:
             while duration_s is None or due_s - self._started_s < duration_s:
                 await asyncio.sleep(due_s - loop.time())
                 await self._free.acquire()
-                self._begin(self._visit())
+                self._begin(self._visit(due_s - self._started_s))
                 due_s = max(due_s + 1.0 / self._rate, loop.time() - LARGEST_DEBT_S)
                 self.elapsed_s = loop.time() - self._started_s
             self.elapsed_s = duration_s
@@ -88,9 +88,7 @@ class Driver:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _visit(self) -> None:
-        loop = asyncio.get_running_loop()
-        elapsed_s = loop.time() - self._started_s
+    async def _visit(self, elapsed_s: float) -> None:
         try:
             await self._ask(self._audience.draw(), elapsed_s)
         except (OSError, TimeoutError, msgspec.MsgspecError):

@@ -67,7 +67,8 @@ class Tally(Struct):
 
     def add(self, other: "Tally") -> None:
         """Take another span's sums in."""
-        for name in self.__struct_fields__:
+        self.latencies.update(other.latencies)
+        for name in SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def quantile_ms(self, share: float) -> Figure:
@@ -116,6 +117,9 @@ class Tally(Struct):
     def distance(self) -> Figure:
         """Mean of |ln(pctr / truth)|: 0 is knowing, 0.1 is 10 % off."""
         return _per(self.distance_sum, self.impressions)
+
+
+SUMS = tuple(name for name in Tally.__struct_fields__ if name != "latencies")
 
 
 def _per(part: float, whole: float) -> Figure:

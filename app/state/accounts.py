@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 NO_LIMIT = 2**62
-_FIELDS = ("daily", "total", "spent", "spent_today", "day", "in_flight", "carry")
+NO_DAY = -(2**40)  # a day that no account ever had
+_FIELDS = ("daily", "total", "spent", "spent_today", "spent_before", "day", "in_flight", "carry")
 
 
 class Accounts:
     """One account per campaign, or per ad group.
 
-    `day` is the day (in the account's own zone) that spent_today speaks of; on another day it is 0.
+    `day` is the latest day (in the account's own zone) with a charge, spent_today its spend and spent_before
+    that of the day before: lines may cross midnight out of order, and a held click is charged on its own day.
     `carry` holds the thousandths of a micro that CPM charges have not yet made whole.
     """
 
@@ -32,6 +34,7 @@ class Accounts:
     total: NDArray[np.int64]
     spent: NDArray[np.int64]
     spent_today: NDArray[np.int64]
+    spent_before: NDArray[np.int64]
     day: NDArray[np.int64]
     in_flight: NDArray[np.int64]
     carry: NDArray[np.int64]
@@ -53,37 +56,52 @@ class Accounts:
         self.daily[index] = NO_LIMIT if daily is None else daily
         self.total[index] = NO_LIMIT if total is None else total
 
+    def spent_on(self, index: int, day: int) -> int:
+        """Say how much an account was billed on a day; an older day than two counts as spent out."""
+        latest = int(self.day[index])
+        if day > latest:
+            return 0
+        if day == latest:
+            return int(self.spent_today[index])
+        return int(self.spent_before[index]) if day == latest - 1 else NO_LIMIT
+
     def left(self, index: int, day: int) -> int:
         """Say how much an account may still be billed on a day, never below 0."""
-        today = int(self.spent_today[index]) if self.day[index] == day else 0
-        return max(0, min(int(self.daily[index]) - today, int(self.total[index]) - int(self.spent[index])))
+        today = int(self.daily[index]) - self.spent_on(index, day)
+        return max(0, min(today, int(self.total[index]) - int(self.spent[index])))
 
     def open_at(self, index: int, day: int) -> bool:
         """Say whether an account may still take part in auctions: billed + in flight under its budgets."""
-        today = int(self.spent_today[index]) if self.day[index] == day else 0
-        held = int(self.in_flight[index])
-        return today + held < int(self.daily[index]) and int(self.spent[index]) + held < int(
-            self.total[index]
-        )
+        held, ever = int(self.in_flight[index]), int(self.spent[index])
+        today = self.spent_on(index, day)
+        return today + held < int(self.daily[index]) and ever + held < int(self.total[index])
 
     def bill(self, index: int, day: int, micros: int) -> None:
         """Book a charge that fits, on a day."""
-        if self.day[index] != day:
-            self.day[index] = day
+        latest = int(self.day[index])
+        if day > latest:
+            self.spent_before[index] = self.spent_today[index] if day == latest + 1 else 0
             self.spent_today[index] = 0
+            self.day[index] = day
         self.spent[index] += micros
-        self.spent_today[index] += micros
+        self._book(index, day, micros)
 
     def refund(self, index: int, day: int, micros: int) -> None:
-        """Give a charge of a day back: the total reopens, and the day's budget if it is still that day."""
+        """Give a charge of a day back: the total reopens, and that day's budget while it is remembered."""
         self.spent[index] -= micros
-        if self.day[index] == day:
-            self.spent_today[index] -= micros
+        self._book(index, day, -micros)
+
+    def _book(self, index: int, day: int, micros: int) -> None:
+        latest = int(self.day[index])
+        field = self.spent_today if day == latest else self.spent_before if day == latest - 1 else None
+        if field is not None:  # never below 0: a changed time zone may have moved the charge to another day
+            field[index] = max(0, int(field[index]) + micros)
 
     def ebb(self, elapsed_ms: int, window_ms: int) -> None:
         """Let in-flight value fade, by elapsed / window, rounded so that it ends at nothing."""
-        held = self.in_flight[: self.count]
-        np.subtract(held, -(-held * min(elapsed_ms, window_ms) // window_ms), out=held)
+        held, elapsed = self.in_flight[: self.count], min(elapsed_ms, window_ms)
+        whole, rest = np.divmod(held, window_ms)  # in two parts: held x elapsed may pass 2^63
+        np.subtract(held, whole * elapsed - (-rest * elapsed // window_ms), out=held)
 
     def stopped(self, today: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Say which accounts have reached a budget, with what is in flight.
@@ -91,7 +109,9 @@ class Accounts:
         Shape   today (count,): each account's present day in its own zone.
         """
         n = self.count
-        spent_today = np.where(self.day[:n] == today, self.spent_today[:n], 0)
+        latest = self.day[:n]
+        spent_today = np.where(latest == today, self.spent_today[:n], 0)
+        spent_today = np.where(latest == today + 1, self.spent_before[:n], spent_today)
         return np.asarray(
             (self.spent[:n] + self.in_flight[:n] >= self.total[:n])
             | (spent_today + self.in_flight[:n] >= self.daily[:n])
@@ -111,6 +131,6 @@ class Accounts:
         n = self.count
         assert (self.spent[:n] >= 0).all()
         assert (self.spent_today[:n] >= 0).all()
-        assert (self.spent_today[:n] <= self.spent[:n]).all()
+        assert (self.spent_before[:n] >= 0).all()
         assert ((self.carry[:n] >= 0) & (self.carry[:n] < 1000)).all()
         assert (self.in_flight[:n] >= 0).all()

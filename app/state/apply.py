@@ -13,7 +13,7 @@ from typing import Any, assert_never
 from msgspec import Struct
 
 from app.domain import ids
-from app.domain.catalogue import AdGroup, Creative, Placement
+from app.domain.catalogue import Creative, Placement
 from app.domain.decisions import ServedAd
 from app.domain.lines import (
     Catalogued,
@@ -32,6 +32,7 @@ from app.domain.lines import (
 from app.rules.ftrl import UNLEARN_HORIZON_EVENTS
 from app.rules.pricing import impression_charge
 from app.rules.standing import moment_at
+from app.state.accounts import NO_DAY
 from app.state.recent import FATES, LEARNED, REFUNDED, SKIPPED
 from app.state.state import Held, State
 
@@ -175,11 +176,7 @@ def _charge(state: State, ad: ServedAd, at_ms: int) -> tuple[int, int]:
 def _accounts_of(state: State, ad: ServedAd, at_ms: int) -> tuple[int, int, int]:
     """Find who pays for an ad, and on which day of theirs: (group's, campaign's account, day)."""
     catalogue = state.catalogue
-    creative = catalogue.things["creative"][ad.creative_id]
-    assert isinstance(creative, Creative)
-    group = catalogue.things["ad_group"][creative.ad_group_id]
-    assert isinstance(group, AdGroup)
-    campaign, _ = catalogue.above(group)
+    group, campaign = catalogue.payers(ad.creative_id)
     day = moment_at(campaign.time_zone, at_ms).day
     return catalogue.group_index[group.id], catalogue.campaign_index[campaign.id], day
 
@@ -201,10 +198,7 @@ def _refunded(state: State, entry: Entry, line: Refunded) -> Outcome:
     else:
         billed = verdict.billed_micros if verdict is not None else 0
     if billed:
-        group_at, campaign_at, day = _accounts_of(state, target.ad, target.at_ms)
-        state.catalogue.group_accounts.refund(group_at, day, billed)
-        state.catalogue.campaign_accounts.refund(campaign_at, day, billed)
-        state.restand()
+        _give_back(state, target, billed)
     unlearned = record is not None and _unlearn(state, record, target.ad)
     state.mix(struct.pack("<qqB", entry.position, billed, unlearned))
     event = line.event_id
@@ -212,6 +206,18 @@ def _refunded(state: State, entry: Entry, line: Refunded) -> Outcome:
         Receipt(event, entry.position, "counted", billed, 0, unlearned),
         [(line.target_id, Verdict("refunded")), (event, Verdict("refunded", -billed))],
     )
+
+
+def _give_back(state: State, target: Shown | Clicked | Converted, billed: int) -> None:
+    """Reopen the budgets for what was billed: the total, and its day's while that is known."""
+    catalogue = state.catalogue
+    group_at, campaign_at, day = _accounts_of(state, target.ad, target.at_ms)
+    _, campaign = catalogue.payers(target.ad.creative_id)
+    if target.at_ms < catalogue.zone_since.get(campaign.id, 0):
+        day = NO_DAY  # it was billed on a day of another zone's
+    catalogue.group_accounts.refund(group_at, day, billed)
+    catalogue.campaign_accounts.refund(campaign_at, day, billed)
+    state.restand()
 
 
 def _unlearn(state: State, record: Any, ad: ServedAd) -> bool:

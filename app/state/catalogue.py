@@ -50,6 +50,7 @@ class Catalogue:
         self.campaign_accounts = Accounts()
         self.group_campaign = np.zeros(64, dtype=np.int32)
         self.zones: list[str] = [time_zone]
+        self.zone_since: dict[str, int] = {}  # campaigns whose zone was changed, and when (ms)
         self.groups = standing.Groups(
             given=np.zeros(64, dtype=np.uint8), starts_at_ms=np.zeros(64, dtype=np.int64),
             ends_at_ms=np.zeros(64, dtype=np.int64), hours=np.zeros(64, dtype=np.uint32),
@@ -146,6 +147,9 @@ class Catalogue:
     def take(self, thing: Thing, at_ms: int) -> None:
         """Register or replace a thing and recompile what hangs on it."""
         kind = kind_of(thing)
+        old = self.things[kind].get(thing.id)
+        if isinstance(old, Campaign) and isinstance(thing, Campaign) and old.time_zone != thing.time_zone:
+            self.zone_since[thing.id] = at_ms
         self.things[kind][thing.id] = thing
         self.revisions[kind, thing.id] = self.revision(kind, thing.id) + 1
         link = parent_of(thing)
@@ -255,6 +259,14 @@ class Catalogue:
         assert isinstance(advertiser, Advertiser)
         return campaign, advertiser
 
+    def payers(self, creative_id: str) -> tuple[AdGroup, Campaign]:
+        """Find the ad group and campaign that pay for a creative."""
+        creative = self.things["creative"][creative_id]
+        assert isinstance(creative, Creative)
+        group = self.things["ad_group"][creative.ad_group_id]
+        assert isinstance(group, AdGroup)
+        return group, self.above(group)[0]
+
     def zone_index(self, zone: str) -> int:
         """Number a time zone; 0 is the node's own, which may change under a campaign's feet."""
         if zone not in self.zones[1:]:
@@ -271,6 +283,7 @@ class Catalogue:
             "revisions": [(kind, key, count) for (kind, key), count in sorted(self.revisions.items())],
             "indexes": [sorted(index.items()) for index in self._indexes()],
             "zones": self.zones,
+            "zone_since": sorted(self.zone_since.items()),
             "places": {name: _places_out(place) for name, place in places.items()},
         }
 
@@ -282,6 +295,7 @@ class Catalogue:
         for name, place in (("columns", self.columns), ("rows", self.rows), ("ads", self.ads.places)):
             _places_in(place, parts["places"][name])
         self.zones = list(parts["zones"])
+        self.zone_since = dict(parts["zone_since"])
         for index, pairs in zip(self._indexes(), parts["indexes"], strict=True):
             index.update((key, at) for key, at in pairs)
         for _ in self.group_index:

@@ -146,7 +146,7 @@ class Load:
         names = chance.sample(range(PLACEMENTS), chance.randrange(1, 4))
         placements = [
             {"name": str(name), "placement_id": f"plc-{name}", "count": chance.randrange(1, 4),
-             "floor_cpm": chance.choice((0, 0, 5))}
+             "floor_cpm": chance.choice((0, 0, 5)), "sizes": chance.choice(([], [], [], ["970x90"]))}
             for name in names
         ]  # fmt: skip
         user = {"id": f"u-{chance.randrange(50)}", "gender": chance.choice("FM"), "age": chance.randrange(80)}

@@ -15,6 +15,7 @@ import asyncio
 import os
 import random
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 
@@ -26,22 +27,28 @@ from tests.journeys.nursery import COLUMNS, Forked, Nursery, nursery
 
 KILLS = int(os.environ.get("ADJUDGE_KILLS", "200"))
 LIVES = 50  # in a data directory
-CHECK_EVERY = 10
+CHECK_EVERY = 17
 EARLY = 0.15  # share of the kills that come while a node starts
 COMMANDS = 10  # kills of the real command, which takes two seconds to start
+LEFT_BEHIND_S = 60.0  # how long its processes may take to notice
 
 
 async def live_and_die(
-    node: Forked | Commanded, chance: random.Random, memory: Memory, data: Path, longest_s: float = 0.3
+    node: Forked | Commanded,
+    chance: random.Random,
+    memory: Memory,
+    data: Path,
+    longest_s: float = 0.2,
+    followers: bool | None = None,
 ) -> None:
-    """Load a node, and kill it at a moment that it cannot know."""
+    """Load a node, and kill it at a moment that it cannot know, with its followers or (by chance) alone."""
     at = node.ready()
     load = Load(chance, memory, at, data)
     if not memory.sent_names:
         await load.register()
     visiting = asyncio.ensure_future(load.run())
     await asyncio.sleep(chance.uniform(0.01, longest_s))
-    node.kill(followers=chance.random() < 0.5)
+    node.kill(followers=chance.random() < 0.5 if followers is None else followers)
     load.stopped = True
     await visiting
 
@@ -94,13 +101,28 @@ def test_the_killed_command_loses_nothing_acknowledged(tmp_path: Path) -> None:
     for _ in range(COMMANDS):
         node = Commanded(data, snapshot_every_lines=150)
         try:
-            asyncio.run(live_and_die(node, chance, memory, data, longest_s=1.6))
+            asyncio.run(live_and_die(node, chance, memory, data, longest_s=0.8))
         finally:
             node.kill()
     node = Commanded(data)
     asyncio.run(Load(chance, memory, node.ready(), data).settle())
     assert node.stop() == 0
     check_the_story(check(data, memory), memory, data)
+
+
+@pytest.mark.slow
+def test_a_killed_command_leaves_no_process_behind(tmp_path: Path) -> None:
+    """Its worker and its snapshot's follower see that it is gone, and go too."""
+    chance, data = random.Random("orphans"), tmp_path / "data"
+    node = Commanded(data, snapshot_every_lines=50)
+    try:
+        asyncio.run(live_and_die(node, chance, Memory(), data, longest_s=0.5, followers=False))
+        deadline = monotonic() + LEFT_BEHIND_S
+        while node.left_behind() and monotonic() < deadline:
+            sleep(0.1)
+        assert not node.left_behind()
+    finally:
+        node.kill()
 
 
 def check_the_story(books: ledger.Books, memory: Memory, data: Path) -> None:

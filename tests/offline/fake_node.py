@@ -30,8 +30,8 @@ class FakeNode:
         try:
             while await self._exchange(reader, writer):
                 pass
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # the client, or the test, has had enough
         finally:
             writer.close()
 

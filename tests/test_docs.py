@@ -1,0 +1,81 @@
+"""The README names every setting, metric and refusal code. `python -m tests.test_docs` writes them anew.
+
+The tables stand between markers in the README; the test compares them with what the code says today.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.flows.counters import Counters
+from app.settings import Settings
+from app.web.problems import STATUSES
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+
+
+def settings_table() -> str:
+    """One line for each setting."""
+    rows = [
+        f"| `ADJUDGE_{name.upper()}` | `{field.default!s}` | {field.description} |"
+        if field.default != ""
+        else f"| `ADJUDGE_{name.upper()}` | | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows])
+
+
+def metrics_table() -> str:
+    """One line for each metric of the node's own."""
+    rows = []
+    for metric in Counters().registry.collect():
+        name = metric.name + ("_total" if metric.type == "counter" else "")
+        rows.append(f"| `{name}` | {metric.type} | {metric.documentation} |")
+    return "\n".join(["| metric | kind | meaning |", "|---|---|---|", *sorted(rows)])
+
+
+def refusals_table() -> str:
+    """The codes by status."""
+    by_status: dict[int, list[str]] = {}
+    for code, status in STATUSES.items():
+        by_status.setdefault(status, []).append(f"`{code}`")
+    rows = [f"| {status} | {', '.join(codes)} |" for status, codes in sorted(by_status.items())]
+    return "\n".join(["| status | codes |", "|---|---|", *rows])
+
+
+TABLES = {"settings": settings_table, "metrics": metrics_table, "refusals": refusals_table}
+
+
+def written_into(text: str) -> str:
+    """Write every table into a README's text."""
+    for name, table in TABLES.items():
+        pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        found = pattern.search(text)
+        assert found is not None
+        text = text[: found.start()] + f"{found[1]}{table()}\n{found[2]}" + text[found.end() :]
+    return text
+
+
+@pytest.mark.skipif(not README.exists(), reason="the README is not shipped with the package")
+def test_the_readme_says_what_the_code_says() -> None:
+    text = README.read_text()
+    assert text == written_into(text), "run: python -m tests.test_docs"
+
+
+def test_every_refusal_code_raised_has_a_status() -> None:
+    """A code that stands in the code but not in the table would be answered by a default."""
+    raised: set[str] = set()
+    for path in [*(ROOT / "app/web").rglob("*.py"), *(ROOT / "app/flows").rglob("*.py")]:
+        raised |= set(re.findall(r"(?:Refused|Busy)\(\s*\"([a-z_]+)\"", path.read_text()))
+    command_line_only = {"unreachable"}
+    assert raised - command_line_only - set(STATUSES) == set()
+
+
+if __name__ == "__main__":
+    README.write_text(written_into(README.read_text()))
+    sys.stdout.write("written\n")
