@@ -121,8 +121,12 @@ def _served(state: State, chance: random.Random, now_ms: int) -> list[ServedAd]:
             gender=chance.choice("FM"), age=chance.randrange(15, 70), region=chance.choice(("KR-11", "KR-26")),
             interests=tuple(chance.sample(INTERESTS, 2)),
         )  # fmt: skip
-        place = Surroundings(device=chance.choice(("mobile", "desktop")), os=chance.choice(("ios", "android")))
-        ask = Ask(name="top", placement_id=f"plc-{chance.randrange(PLACEMENTS)}", count=chance.choice((1, 1, 2)))
+        place = Surroundings(
+            device=chance.choice(("mobile", "desktop")), os=chance.choice(("ios", "android"))
+        )
+        ask = Ask(
+            name="top", placement_id=f"plc-{chance.randrange(PLACEMENTS)}", count=chance.choice((1, 1, 2))
+        )
         request = AdRequest(request_id="", asks=(ask,), person=person, surroundings=place)
         choice = chooser.choose(request, ids.request_key(now_ms, number.to_bytes(10, "big")), now_ms)
         served += [ad for placed in choice.placed for ad in served_ads(choice, placed)]
@@ -149,7 +153,19 @@ def _story(ads: list[ServedAd], chance: random.Random, start_ms: int, lines: int
 def time_to_ready(data: Path) -> float:
     """Start the real command on a directory; returns the seconds until /readyz says 200."""
     started = time.perf_counter()
-    command = [sys.executable, "-m", "app", "serve", "--data", str(data), "--port", "0", "--admin-port", "0", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "app",
+        "serve",
+        "--data",
+        str(data),
+        "--port",
+        "0",
+        "--admin-port",
+        "0",
+        "--json",
+    ]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ}
     )  # fmt: skip

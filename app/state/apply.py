@@ -213,7 +213,7 @@ def _give_back(state: State, target: Shown | Clicked | Converted, billed: int) -
     catalogue = state.catalogue
     group_at, campaign_at, day = _accounts_of(state, target.ad, target.at_ms)
     _, campaign = catalogue.payers(target.ad.creative_id)
-    if target.at_ms < catalogue.zone_since.get(campaign.id, 0):
+    if target.at_ms <= catalogue.zone_since.get(campaign.id, -1):
         day = NO_DAY  # it was billed on a day of another zone's
     catalogue.group_accounts.refund(group_at, day, billed)
     catalogue.campaign_accounts.refund(campaign_at, day, billed)

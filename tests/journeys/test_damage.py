@@ -115,7 +115,9 @@ def test_a_bit_flipped_anywhere_is_refused_and_the_one_before_is_used(data: Path
     #  which file          of how many snapshots, newest first
     [("manifest.json", 1), ("model_z", 1), ("rest", 2), ("manifest.json", LIVES), ("rest", LIVES)],
 )
-def test_a_node_says_so_and_comes_up_all_the_same(data: Path, nodes: Nursery, target: str, count: int) -> None:
+def test_a_node_says_so_and_comes_up_all_the_same(
+    data: Path, nodes: Nursery, target: str, count: int
+) -> None:
     paths = newest_first(data)
     for path in paths[:count]:
         flip(path / target, random.Random(path.name))

@@ -115,7 +115,11 @@ def test_decisions_are_made_again_bit_for_bit(decided: tuple[Path, Forked]) -> N
     check_all_agree(retrace_sample(data, COLUMNS, SAMPLE, seed=1))
     command = [sys.executable, "-m", "app", "trace", "--sample", str(SAMPLE), "--data", str(data), "--json"]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, check=False, env={**os.environ, "ADJUDGE_COLUMNS": str(COLUMNS)}
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "ADJUDGE_COLUMNS": str(COLUMNS)},
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"traced": SAMPLE, "agree": SAMPLE, "differing": []}
