@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -22,15 +23,19 @@ BETWEEN_S = 0.25
 _decode = msgspec.json.Decoder().decode
 
 
-class Done(NamedTuple):
+WORKS = ("import", "report", "trace")
+
+
+@dataclass(slots=True)
+class Done:
     """What was done during a phase. Units: seconds."""
 
-    import_counts: dict[str, int]
-    import_s: float
-    reports: int
-    traces: int
-    trace_disagreements: int
-    slowest_report_s: float
+    import_counts: dict[str, int] = field(default_factory=dict)
+    import_s: float = 0.0
+    reports: int = 0
+    slowest_report_s: float = 0.0
+    traces: int = 0
+    disagreements: int = 0
 
 
 class Operator:
@@ -43,31 +48,30 @@ class Operator:
         self.lines = catalogue_lines(creatives, extra, renamed=" *")
         self.ask = b""
 
-    async def work(self, ask: bytes, still: Callable[[], bool]) -> Done:
+    async def work(self, ask: bytes, still: Callable[[], bool], works: Sequence[str] = WORKS) -> Done:
         """Import the whole catalogue anew; meanwhile and after, reports and traces one after the other."""
-        self.ask = ask
-        importing = asyncio.create_task(self._import())
-        reports = traces = disagreements = 0
-        slowest = 0.0
+        self.ask, done = ask, Done()
+        importing = asyncio.create_task(self._import(done)) if "import" in works else None
         while still():
-            started = perf_counter()
-            await self._get("/v1/reports?by=hour,campaign")
-            slowest, reports = max(slowest, perf_counter() - started), reports + 1
-            agrees = await self._trace()
-            if agrees is not None:
-                traces, disagreements = traces + 1, disagreements + (not agrees)
+            if "report" in works:
+                started = perf_counter()
+                await self._get("/v1/reports?by=hour,campaign")
+                done.slowest_report_s = max(done.slowest_report_s, perf_counter() - started)
+                done.reports += 1
+            if "trace" in works and (agrees := await self._trace()) is not None:
+                done.traces, done.disagreements = done.traces + 1, done.disagreements + (not agrees)
             await asyncio.sleep(BETWEEN_S)
-        counts, took = await importing
-        return Done(counts, took, reports, traces, disagreements, slowest)
+        if importing is not None:
+            await importing
+        return done
 
-    async def _import(self) -> tuple[dict[str, int], float]:
+    async def _import(self, done: Done) -> None:
         started = perf_counter()
         request = post("/v1/import?quiet=true", self.lines, _AUTHORIZATION)
         reply = await self.pool.exchange(request)
         if reply.status != 200:
             raise RuntimeError(f"the import was answered {reply.status}: {reply.body[:500]!r}")
-        counts: dict[str, int] = _decode(reply.body)["counts"]
-        return counts, perf_counter() - started
+        done.import_counts, done.import_s = _decode(reply.body)["counts"], perf_counter() - started
 
     async def _trace(self) -> bool | None:
         """Have a fresh decision taken again; None when it cannot be traced (yet)."""

@@ -29,7 +29,7 @@ class Reply(NamedTuple):
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, one request at a time. Replies tell their length, but for 204 and 304."""
+    """One connection, one request at a time. Replies tell their length, come in chunks, or are 204 or 304."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -44,11 +44,17 @@ class _Connection(asyncio.Protocol):
         end = self.buffer.find(b"\r\n\r\n")
         if end < 0:
             return
-        status = int(self.buffer[9:12])
-        length = 0 if status in {204, 304} else _length(self.buffer[:end].lower())
-        if len(self.buffer) < end + 4 + length:
-            return
-        body, self.buffer = self.buffer[end + 4 : end + 4 + length], b""
+        status, head = int(self.buffer[9:12]), self.buffer[:end].lower()
+        if b"transfer-encoding: chunked" in head:
+            if not self.buffer.endswith(b"0\r\n\r\n"):
+                return
+            body = _unchunked(self.buffer[end + 4 :])
+        else:
+            length = 0 if status in {204, 304} else _length(head)
+            if len(self.buffer) < end + 4 + length:
+                return
+            body = self.buffer[end + 4 : end + 4 + length]
+        self.buffer = b""
         waiting, self.waiting = self.waiting, None
         if waiting is not None and not waiting.done():
             waiting.set_result(Reply(status, body))
@@ -62,6 +68,19 @@ class _Connection(asyncio.Protocol):
 def _length(head: bytes) -> int:
     at = head.find(b"content-length:")
     return int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+
+
+def _unchunked(text: bytes) -> bytes:
+    """Join chunks.
+
+    >>> _unchunked(b"3\\r\\nabc\\r\\n1\\r\\nd\\r\\n0\\r\\n\\r\\n")
+    b'abcd'
+    """
+    parts, at = [], 0
+    while size := int(text[at : (start := text.index(b"\r\n", at) + 2)], 16):
+        parts.append(text[start : start + size])
+        at = start + size + 2
+    return b"".join(parts)
 
 
 class Pool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 from time import perf_counter
 
-from loadtest.admin import Operator, bucket_quantile
+from loadtest.admin import WORKS, Operator, bucket_quantile
 from loadtest.bodies import get
 from loadtest.client import Pool, closed_loop, open_loop, percentile, quiet_collector, run_loop
 from loadtest.machine import LOAD_CORE, facts, on_core, say, target
@@ -26,7 +26,7 @@ from loadtest.servers import Server, running_bare, running_node
 from loadtest.traffic import CLICK_SHARE, Mix, probe, report_events, served, warm_up
 
 PEAK_S, PEAK_CONNECTIONS = 5.0, 192  # enough that none waits for the journal
-MOST_CONNECTIONS = 512
+ADS_CONNECTIONS, PIXEL_CONNECTIONS = 512, 4_096
 CLICK_AFTER_S = (0.2, 1.0)
 BARE_TOKEN = "x" * 224  # as long as a real one
 OVER_BARE_MS, VISIBLE_MS, SLOW_MS, IN_TIME = 5.0, 100.0, 100.0, 0.999
@@ -62,7 +62,8 @@ def run(argv: Sequence[str]) -> int:
         say(f"{options.creatives:,} live ads; load on {core}, open loop, random arrivals")
         with running_node(options.creatives, extra=PROBE_LINES) as node:
             mix, rate, quiet = run_loop(_quiet(node, options))
-        with running_node(options.creatives, BUSY_SETTINGS, PROBE_LINES) as node:
+        settings = BUSY_SETTINGS if "snapshot" in options.works else {}
+        with running_node(options.creatives, settings, PROBE_LINES) as node:
             busy = run_loop(_busy(node, mix, rate, options))
     return _judged([*quiet, busy])
 
@@ -73,12 +74,14 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=15.0, help="length of a turn")
     parser.add_argument("--rounds", type=int, default=2, help="turns of node and bare endpoint")
     parser.add_argument("--rate", type=float, help="ad requests a second; default: half of the peak")
+    parser.add_argument("--works", nargs="*", choices=(*WORKS, "snapshot"), default=(*WORKS, "snapshot"),
+                        help="what runs in the busy phase")  # fmt: skip
     return parser.parse_args(argv)
 
 
 async def _quiet(node: Server, options: argparse.Namespace) -> tuple[Mix, float, list[Phase]]:
     """Find the peak, then measure bare endpoint and node by turns; phases of the same server are joined."""
-    with closing(Pool(node.host, node.port, MOST_CONNECTIONS)) as pool:
+    with closing(Pool(node.host, node.port, ADS_CONNECTIONS)) as pool:
         mix = await probe(pool, options.creatives)
         await warm_up(pool, mix)
         peak = await _peak(pool, mix)
@@ -88,13 +91,10 @@ async def _quiet(node: Server, options: argparse.Namespace) -> tuple[Mix, float,
         bare, quiet = Phase("bare endpoint"), Phase("node")
         operator = Operator(node, pool, options.creatives, PROBE_LINES)
         before = await operator.visible_buckets()
-        with (
-            running_bare(mix.ads_bytes, mix.bid_bytes) as other,
-            closing(Pool(other.host, other.port, MOST_CONNECTIONS)) as bare_pool,
-        ):
+        with running_bare(mix.ads_bytes, mix.bid_bytes) as other:
             for turn in range(options.rounds):
-                await _phase(bare, bare_pool, mix, rate, options.seconds, turn, bare=True)
-                await _phase(quiet, pool, mix, rate, options.seconds, turn)
+                await _phase(bare, other, mix, rate, options.seconds, turn)
+                await _phase(quiet, node, mix, rate, options.seconds, turn)
         quiet.metric_p99_s = bucket_quantile(before, await operator.visible_buckets(), 0.99)
         operator.pool.close()
     return mix, rate, [bare, quiet]
@@ -103,19 +103,21 @@ async def _quiet(node: Server, options: argparse.Namespace) -> tuple[Mix, float,
 async def _busy(node: Server, mix: Mix, rate: float, options: argparse.Namespace) -> Phase:
     """Measure a node on which an operator works; snapshots come by themselves, every ten seconds."""
     busy, seconds = Phase("node, busy"), options.seconds * options.rounds
-    with closing(Pool(node.host, node.port, MOST_CONNECTIONS)) as pool:
+    with closing(Pool(node.host, node.port, ADS_CONNECTIONS)) as pool:
         await warm_up(pool, mix)
         operator = Operator(node, pool, options.creatives, PROBE_LINES)
         with closing(operator.pool):
             before, ends = await operator.visible_buckets(), perf_counter() + seconds
-            working = asyncio.create_task(operator.work(mix.native[0].request, lambda: perf_counter() < ends))
-            await _phase(busy, pool, mix, rate, seconds, 99)
+            working = asyncio.create_task(
+                operator.work(mix.native[0].request, lambda: perf_counter() < ends, options.works)
+            )
+            await _phase(busy, node, mix, rate, seconds, 99)
             done = await working
             busy.metric_p99_s = bucket_quantile(before, await operator.visible_buckets(), 0.99)
     assert node.data is not None
     counts = " ".join(f"{count:,} {name}" for name, count in done.import_counts.items() if count)
     say(f"busy: import in {done.import_s:.1f} s ({counts}); {done.reports} reports, the slowest "
-        f"{done.slowest_report_s:.1f} s; {done.traces} traces, {done.trace_disagreements} disagree; "
+        f"{done.slowest_report_s:.1f} s; {done.traces} traces, {done.disagreements} disagree; "
         f"{_snapshots(node.data)} snapshots\n")  # fmt: skip
     return busy
 
@@ -137,11 +139,12 @@ async def _peak(pool: Pool, mix: Mix) -> float:
     return count / took
 
 
-async def _phase(
-    phase: Phase, pool: Pool, mix: Mix, rate: float, seconds: float, seed: int, *, bare: bool = False
-) -> None:
+async def _phase(phase: Phase, server: Server, mix: Mix, rate: float, seconds: float, seed: int) -> None:
     """Send traffic for a while; a second before it counts, and a probe of visibility beside (not on bare)."""
-    random, prober = Random(seed), Probe(pool)
+    # Pages' pixels have connections of their own, as on a real page: no ad request waits behind them.
+    pool = Pool(server.host, server.port, ADS_CONNECTIONS)
+    pixels = Pool(server.host, server.port, PIXEL_CONNECTIONS)
+    random, prober, bare = Random(seed), Probe(pool), server.data is None
 
     async def visit(number: int, due: float) -> None:
         body = mix.bodies[(number + 7919 * seed) % len(mix.bodies)]
@@ -152,11 +155,11 @@ async def _phase(
             ads = [(f"/i/{BARE_TOKEN}", f"/c/{BARE_TOKEN}")] if bare else served(body.door, reply)
             for impression, click in ads:
                 started = perf_counter()
-                await pool.exchange(get(impression))
+                await pixels.exchange(get(impression))
                 phase.impressions_ms.append((perf_counter() - started) * 1e3)
                 if click is not None and random.random() < CLICK_SHARE * (1 if bare else 2):
                     await asyncio.sleep(random.uniform(*CLICK_AFTER_S))
-                    await pool.exchange(get(click))
+                    await pixels.exchange(get(click))
         except (OSError, TimeoutError):
             phase.odd += 1
 
@@ -170,6 +173,8 @@ async def _phase(
             probing.cancel()
             with suppress(asyncio.CancelledError):
                 await probing
+    pool.close()
+    pixels.close()
     phase.visible_ms += prober.visible_ms
     phase.unseen += prober.unseen
 

@@ -5,8 +5,8 @@
     locust -f loadtest/locustfile.py --host http://127.0.0.1:8000 --headless -u 20 -r 5 -t 60s
 
 The placements that are asked for come from the environment, comma-separated: `PLACEMENTS=plc-0,plc-1` (the
-default are those of the sample catalogue of `adjudge demo`). A node that is bound to more than loopback wants
-a partner's key: `API_KEY`. Impressions and clicks are real ones to the node: they charge and they teach. Point
+default are those of the sample catalogue of `adjudge demo`). A node bound to more than loopback wants a
+partner's key: `API_KEY`. Impressions and clicks are real ones to the node: they charge and they teach. Point
 it at a node whose money does not matter.
 """
 
@@ -28,7 +28,7 @@ INTERESTS = ("travel", "food", "games", "beauty", "sports", "finance", "cars", "
 class Visitor(FastHttpUser):
     """One person after another opens a page."""
 
-    wait_time = between(0.05, 0.5)  # type: ignore[no-untyped-call]
+    wait_time = between(0.05, 0.5)
 
     @task
     def visit(self) -> None:

@@ -56,8 +56,8 @@ def run(argv: Sequence[str]) -> int:
         position = make_journal(data, options.lines, options.seed, unwritten=options.unwritten)
         size = sum(file.stat().st_size for file in data.glob("journal.db*")) / 1e6
         print(
-            f"journal made in {time.perf_counter() - started:.0f} s: {options.lines:,} lines behind a snapshot"
-            f" at {position:,}, {size:.0f} MB, verdicts {'un' if options.unwritten else ''}written",
+            f"journal made in {time.perf_counter() - started:.0f} s: {options.lines:,} lines behind "
+            f"a snapshot at {position:,}, {size:.0f} MB, verdicts {'un' if options.unwritten else ''}written",
             flush=True,
         )
         taken = time_to_ready(data)
@@ -118,8 +118,8 @@ def _served(state: State, chance: random.Random, now_ms: int) -> list[ServedAd]:
     chooser, served = Chooser(state), []
     for number in range(DECISIONS):
         person = Person(
-            gender=chance.choice("FM"), age=chance.randrange(15, 70), region=chance.choice(("KR-11", "KR-26")),
-            interests=tuple(chance.sample(INTERESTS, 2)),
+            gender=chance.choice("FM"), age=chance.randrange(15, 70),
+            region=chance.choice(("KR-11", "KR-26")), interests=tuple(chance.sample(INTERESTS, 2)),
         )  # fmt: skip
         place = Surroundings(
             device=chance.choice(("mobile", "desktop")), os=chance.choice(("ios", "android"))

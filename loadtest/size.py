@@ -53,8 +53,8 @@ def run(argv: Sequence[str]) -> int:
     say(f"  {'live ads':>10}{'columns':>10}{'median':>16}{'p90':>10}{'CPU us':>16}{'a second':>10}"
         f"{'now':>12}{'highest':>8}")  # fmt: skip
     for ads, columns, middle, high, cost in rows:
-        say(f"  {ads:>10,}{columns:>10,}{middle:>16.0f}{high:>10.0f}{cost.cpu_us:>16.0f}{cost.per_second:>10,.0f}"
-            f"{cost.memory_mib:>12,.0f}{cost.highest_mib:>8,.0f}")  # fmt: skip
+        say(f"  {ads:>10,}{columns:>10,}{middle:>16.0f}{high:>10.0f}{cost.cpu_us:>16.0f}"
+            f"{cost.per_second:>10,.0f}{cost.memory_mib:>12,.0f}{cost.highest_mib:>8,.0f}")  # fmt: skip
     say()
     return 0
 

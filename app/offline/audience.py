@@ -106,19 +106,28 @@ class Audience:
         return self._random.uniform(0.2, 2.0)
 
     def _ad(self, creative_id: str) -> tuple[float, str, str]:
-        """Sum an ad's own effects; returns them with its advertiser and category."""
+        """Sum an ad's own effects; returns them with its advertiser and category.
+
+        An ad that is not of the catalogue (the node may hold others) is a stranger: its own effect alone.
+        """
         known = self._ad_logits.get(creative_id)
         if known is None:
-            creative = self._lines[creative_id]
-            campaign = self._lines[self._lines[creative["ad_group_id"]]["campaign_id"]]
-            advertiser = self._lines[campaign["advertiser_id"]]
-            values = {
-                "creative": creative_id, "campaign": campaign["id"], "advertiser": advertiser["id"],
-                "category": advertiser["category"],
-            }  # fmt: skip
+            values = {"creative": creative_id, **self._above(creative_id)}
             logit = sum(self._effect(field, value, AD_SPREADS[field]) for field, value in values.items())
-            known = self._ad_logits[creative_id] = (logit, advertiser["id"], advertiser["category"])
+            known = (logit, values.get("advertiser", ""), values.get("category", ""))
+            self._ad_logits[creative_id] = known
         return known
+
+    def _above(self, creative_id: str) -> dict[str, str]:
+        """Name what an ad belongs to; nothing for a stranger."""
+        creative = self._lines.get(creative_id)
+        if creative is None:
+            return {}
+        campaign = self._lines[self._lines[creative["ad_group_id"]]["campaign_id"]]
+        advertiser = self._lines[campaign["advertiser_id"]]
+        return {
+            "campaign": campaign["id"], "advertiser": advertiser["id"], "category": advertiser["category"],
+        }  # fmt: skip
 
     def _effect(self, field: str, value: str, spread: float) -> float:
         """Look an effect up; drawn from its name, so that the order of questions does not matter."""

@@ -55,8 +55,10 @@ async def watch_demo(plan: DemoPlan, stop: Callable[[], None]) -> None:
 
     Errors  Refused `demo_failed` with the last thing that the process said.
     """
-    command = (sys.executable, "-m", "app.offline.demo")
-    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stderr=PIPE)
+    # The same modules as here, whatever stands in the working directory (-P).
+    command = (sys.executable, "-P", "-m", "app.offline.demo")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stderr=PIPE, env=environment)
     assert process.stdin is not None
     assert process.stderr is not None
     said = b""
@@ -72,7 +74,7 @@ async def watch_demo(plan: DemoPlan, stop: Callable[[], None]) -> None:
         if process.returncode is None:
             process.kill()
         stop()
-    if process.returncode:
+    if process.returncode not in (0, -signal.SIGINT):
         lines = said.decode(errors="replace").strip().splitlines()
         raise Refused("demo_failed", lines[-1] if lines else f"it ended with {process.returncode}")
 
@@ -172,7 +174,11 @@ def main() -> int:
     except Refused as refusal:
         print(f"{refusal.code}: {refusal.message}", file=sys.stderr)
         return 1
-    print(json.dumps(figures) if plan.json_out else closing_lines(figures), flush=True)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C and the end of input may both come
+    if plan.json_out:
+        print(json.dumps(figures))
+    elif figures["requests"]:
+        print(closing_lines(figures))
     return 0
 
 
@@ -184,4 +190,7 @@ def _interrupt_at_end_of_input() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # the thread that waits for the input's end must not wake in a dying interpreter

@@ -5,8 +5,6 @@ later. It follows no redirect. Needs nothing of the node but its public URL.
 """
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -65,28 +63,19 @@ class Driver:
         self._client = Client(public_url, connections)
         self._rate = rate
         self._free = asyncio.Semaphore(connections)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._started_s = 0.0
 
     async def run(self, duration_s: float | None) -> None:
-        """Drive for so long (None: until cancelled), then wait for the clicks still to come."""
+        """Drive for so long (None: until cancelled), then wait for the clicks still to come. Once only."""
         loop = asyncio.get_running_loop()
-        self._started_s = due_s = loop.time()
-        async with self._client:
-            while duration_s is None or due_s - self._started_s < duration_s:
+        started_s = due_s = loop.time()
+        async with self._client, asyncio.TaskGroup() as self._tasks:
+            while duration_s is None or due_s - started_s < duration_s:
                 await asyncio.sleep(due_s - loop.time())
                 await self._free.acquire()
-                self._begin(self._visit(due_s - self._started_s))
+                self._tasks.create_task(self._visit(due_s - started_s))
                 due_s = max(due_s + 1.0 / self._rate, loop.time() - LARGEST_DEBT_S)
-                self.elapsed_s = loop.time() - self._started_s
+                self.elapsed_s = loop.time() - started_s
             self.elapsed_s = duration_s
-            while self._tasks:
-                await asyncio.wait(self._tasks)
-
-    def _begin(self, steps: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(steps)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _visit(self, elapsed_s: float) -> None:
         try:
@@ -120,7 +109,7 @@ class Driver:
         clicked = self._audience.clicks(truth)
         tally.shown(judged(ad, truth, clicked))
         if clicked:
-            self._begin(self._click(ad, tally))
+            self._tasks.create_task(self._click(ad, tally))
 
     async def _click(self, ad: AnsweredAd, tally: Tally) -> None:
         await asyncio.sleep(self._audience.click_delay_s())

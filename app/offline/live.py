@@ -8,7 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from app.offline.tally import Figure, Ledger, Tally, added
+from app.offline.tally import EDGE_S, Figure, Ledger, Tally, added
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 48
@@ -99,7 +99,8 @@ def closing_lines(figures: dict[str, Figure]) -> str:
     eCPM under the hidden truth, first ten seconds -> last ten: 20,000 -> 30,000 KRW (+50%).
     """
     first, last = figures["truth_ecpm_first"], figures["truth_ecpm_last"]
-    rise = f" ({last / first - 1:+.0%})" if first and last else ""
+    apart = (figures["seconds"] or 0) >= 2 * EDGE_S
+    rise = f" ({last / first - 1:+.0%})" if first and last and apart else ""
     return (
         f"{figures['seconds']:.0f} s, {figures['requests']:,} ad requests,"
         f" p50 {written(figures['p50_ms'], '{:.2f}')} ms, p99 {written(figures['p99_ms'], '{:.2f}')} ms,"

@@ -1,4 +1,4 @@
-"""The real command as a test starts and kills it: `python -m app serve`, two seconds from nothing to ready."""
+"""The real command, as a test starts and kills it: two seconds from nothing to ready."""
 
 from __future__ import annotations
 

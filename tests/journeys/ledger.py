@@ -216,8 +216,8 @@ def _ads(one: State, other: State) -> dict[str, tuple[Any, Any]]:
 
 def _same(mine: Any, yours: Any) -> bool:
     if isinstance(mine, bytes):
-        return mine == yours or _unordered(mine) == _unordered(yours)
-    return np.asarray(mine).tobytes() == np.asarray(yours).tobytes()
+        return mine == yours or bool(_unordered(mine) == _unordered(yours))
+    return bool(np.asarray(mine).tobytes() == np.asarray(yours).tobytes())
 
 
 def _unordered(packed: bytes) -> Any:
@@ -227,11 +227,8 @@ def _unordered(packed: bytes) -> Any:
 
 def log_events(data: Path) -> list[dict[str, Any]]:
     """Read what the nodes of a data directory logged; what is not a log line is passed over."""
-    found: list[dict[str, Any]] = []
-    for line in Path(f"{data}.log").read_text().splitlines():
-        if line.startswith("{"):
-            found.append(msgspec.json.decode(line))
-    return found
+    lines = Path(f"{data}.log").read_text().splitlines()
+    return [msgspec.json.decode(line) for line in lines if line.startswith("{")]
 
 
 def logged(events: Iterable[dict[str, Any]], name: str) -> list[dict[str, Any]]:

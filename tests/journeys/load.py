@@ -30,11 +30,11 @@ EventKey = tuple[str, str, str | None]
 def catalogue() -> list[Document]:
     """Five campaigns, three of them with budgets that a few clicks use up, over four placements."""
     lines: list[Document] = [{"type": "publisher", "id": "pub-1"}]
-    for number in range(PLACEMENTS):
-        lines.append({
-            "type": "placement", "id": f"plc-{number}", "publisher_id": "pub-1", "sizes": list(SHAPES),
-            "formats": ["banner"], "floor_cpm": 3 * number, "prior_ctr": 0.05 if number == 1 else None,
-        })  # fmt: skip
+    lines += [
+        {"type": "placement", "id": f"plc-{number}", "publisher_id": "pub-1", "sizes": list(SHAPES),
+         "formats": ["banner"], "floor_cpm": 3 * number, "prior_ctr": 0.05 if number == 1 else None}
+        for number in range(PLACEMENTS)
+    ]  # fmt: skip
     for number in range(CAMPAIGNS):
         daily, total = TIGHT.get(f"c-{number}", (None, None))
         lines += [
@@ -100,6 +100,7 @@ class Load:
         key = (data / "admin.key").read_text().strip()
         self.admin = Client(at["admin"], 2, {"Authorization": f"Bearer {key}"})
         self.stopped = False
+        self.early = False  # came before the node was ready: it may refuse, or not even listen
 
     async def register(self) -> None:
         """Import the catalogue, whole."""
@@ -126,7 +127,9 @@ class Load:
             try:
                 await step()
             except (OSError, TimeoutError):
-                return
+                if not self.early:
+                    return
+                await asyncio.sleep(0.005)
             await asyncio.sleep(0)
 
     async def _person(self) -> None:
@@ -154,7 +157,7 @@ class Load:
 
     def _behave(self, tokens: dict[str, str]) -> None:
         """See, click, buy and dismiss; a click may be reported before its impression, or without one."""
-        chance, wanted = self.chance, []
+        chance, wanted = self.chance, list[EventKey]()
         if chance.random() < 0.9:
             wanted.append((tokens["impression"], "impression", None))
         if chance.random() < 0.4:
@@ -214,7 +217,9 @@ class Load:
         token, kind, _ = self.chance.choice(self.memory.outbox)
         if kind in {"impression", "click"}:
             answer = await self.public.get(f"/{kind[0]}/{token}")
-            assert answer.status == {"impression": 200, "click": 302}[kind]
+            assert answer.status == {"impression": 200, "click": 302}[kind] or (
+                self.early and answer.status == 503
+            )
         await asyncio.sleep(0.005)
 
     async def _edit(self) -> None:

@@ -89,9 +89,10 @@ class Nursery:
     def __init__(self, address: Path) -> None:
         self._address = str(address)
 
-    def node(self, data: Path, **settings: Any) -> Forked:
+    def node(self, data: Path, ports: tuple[int, int] = (0, 0), **settings: Any) -> Forked:
         """Fork a node on a data directory; `settings` are those of `Settings`."""
-        return Forked(self._ask({"do": "node", "data": str(data), "settings": settings}))
+        order = {"do": "node", "data": str(data), "ports": ports, "settings": settings}
+        return Forked(self._ask(order))
 
     def settle(self) -> None:
         """Wait until every fork is over, orphaned followers too.
@@ -214,7 +215,7 @@ def _node(order: dict[str, Any], connection: socket.socket, stand_in: Path) -> N
     os.dup2(log, 2)
     tell(pid=os.getpid())
     sys.executable = str(stand_in)
-    wiring.ProcessPoolExecutor = lambda *_, **__: ThreadPoolExecutor(1)  # type: ignore[assignment,misc]
+    vars(wiring)["ProcessPoolExecutor"] = lambda *_, **__: ThreadPoolExecutor(1)
     snapshotting.CHECK_S, ticking.TICK_S = CHECK_S, TICK_S
     settings = Settings(**{"columns": COLUMNS, "snapshot_every_lines": SNAPSHOT_LINES, **order["settings"]})
     _log(settings)
@@ -222,7 +223,8 @@ def _node(order: dict[str, Any], connection: socket.socket, stand_in: Path) -> N
     def ready(running: wiring.Running) -> None:
         tell(public=running.public_url, admin=running.admin_url, position=running.node.state.position)
 
-    wiring.run(settings, data, wiring.Listen(port=0, admin_port=0), ready)
+    public, admin = order.get("ports", (0, 0))
+    wiring.run(settings, data, wiring.Listen(port=public, admin_port=admin), ready)
 
 
 if __name__ == "__main__":

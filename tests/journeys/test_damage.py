@@ -11,6 +11,7 @@ import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ from tests.journeys.nursery import COLUMNS, Nursery, nursery
 
 LIVES = 3
 LOAD_S = 0.4
-QUIET = {"snapshot_every_lines": 1_000_000}  # one snapshot a life, when it stops
+QUIET: dict[str, Any] = {"snapshot_every_lines": 1_000_000}  # one snapshot a life, when it stops
 
 
 async def visit(load: Load) -> None:

@@ -1,9 +1,10 @@
 """Whatever a node acknowledged survives `kill -9` at any instant: once, at its position, billed as said.
 
 Method: nodes are forked (`nursery.py`), loaded over real sockets (`load.py`) and killed at seeded instants:
-under load, while they start and catch up, while their followers write snapshots (killed with them, or left
-to finish beside the next node). Between lives a second pair of books (`ledger.py`) folds the journal from
-its first line and holds it against every answer that was given, and against snapshot + rest.
+under load, while they start and catch up (with people at the door or not), while their followers write
+snapshots (killed with them, or left to finish beside the next node). Between lives a second pair of books
+(`ledger.py`) folds the journal from its first line and holds it against every answer that was given, and
+against snapshot + rest.
 
 `ADJUDGE_KILLS` sets how many kills, e.g. `ADJUDGE_KILLS=1000 pytest tests/journeys/test_kill.py`; 200 by
 default. As many as `LIVES` share a data directory; the next ones begin with an empty one.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import socket
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -28,7 +30,8 @@ from tests.journeys.nursery import COLUMNS, Forked, Nursery, nursery
 KILLS = int(os.environ.get("ADJUDGE_KILLS", "200"))
 LIVES = 50  # in a data directory
 CHECK_EVERY = 17
-EARLY = 0.15  # share of the kills that come while a node starts
+AT_START = 0.1  # share of the kills that come while a node starts
+EARLY = 0.3  # share of the lives in which people come before the node is ready
 COMMANDS = 10  # kills of the real command, which takes two seconds to start
 LEFT_BEHIND_S = 60.0  # how long its processes may take to notice
 
@@ -42,8 +45,7 @@ async def live_and_die(
     followers: bool | None = None,
 ) -> None:
     """Load a node, and kill it at a moment that it cannot know, with its followers or (by chance) alone."""
-    at = node.ready()
-    load = Load(chance, memory, at, data)
+    load = Load(chance, memory, node.ready(), data)
     if not memory.sent_names:
         await load.register()
     visiting = asyncio.ensure_future(load.run())
@@ -53,15 +55,38 @@ async def live_and_die(
     await visiting
 
 
-async def one_life(nodes: Nursery, chance: random.Random, memory: Memory, data: Path) -> None:
-    node = nodes.node(data)
+async def be_awaited_and_die(node: Forked, load: Load, chance: random.Random) -> None:
+    """Load a node from before it listens, through its catching up, and kill it."""
+    load.early = True
+    visiting = asyncio.ensure_future(load.run())
+    await asyncio.sleep(chance.uniform(0.05, 0.25))
+    load.stopped = True
+    node.kill()
+    await visiting
+
+
+async def one_life(nodes: Nursery, ports: tuple[int, int], memory: Memory, data: Path, seed: str) -> None:
+    chance = random.Random(seed)
+    fate = chance.random() if memory.names else 1.0
+    node = nodes.node(data, ports)
     try:
-        if memory.sent_names and chance.random() < EARLY:
+        if fate < AT_START:
             await asyncio.sleep(chance.uniform(0.0, 0.09))
+        elif fate < AT_START + EARLY:
+            public, admin = (f"http://127.0.0.1:{port}" for port in ports)
+            await be_awaited_and_die(
+                node, Load(chance, memory, {"public": public, "admin": admin}, data), chance
+            )
         else:
             await live_and_die(node, chance, memory, data)
     finally:
         node.kill()
+
+
+def free_ports() -> tuple[int, int]:
+    """Find two ports that nobody listens on, so that a node can come back where it was."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        return one.getsockname()[1], other.getsockname()[1]
 
 
 def check(data: Path, memory: Memory) -> ledger.Books:
@@ -79,16 +104,16 @@ def check(data: Path, memory: Memory) -> ledger.Books:
 @pytest.mark.slow
 @pytest.mark.parametrize("directory", range(-(-KILLS // LIVES)))
 def test_a_killed_node_loses_nothing_acknowledged(directory: int, tmp_path: Path) -> None:
-    chance, memory, data = random.Random(directory), Memory(), tmp_path / "data"
+    memory, data, ports = Memory(), tmp_path / "data", free_ports()
     with nursery() as nodes:
         for life in range(1, min(LIVES, KILLS - directory * LIVES) + 1):
-            asyncio.run(one_life(nodes, chance, memory, data))
+            asyncio.run(one_life(nodes, ports, memory, data, f"{directory}:{life}"))
             if life % CHECK_EVERY == 0:
                 nodes.settle()
                 check(data, memory)
         # The last node is not killed: it answers what the dead ones left unanswered, and stops in peace.
-        node = nodes.node(data)
-        asyncio.run(Load(chance, memory, node.ready(), data).settle())
+        node = nodes.node(data, ports)
+        asyncio.run(Load(random.Random(directory), memory, node.ready(), data).settle())
         node.stop()
         nodes.settle()
     books = check(data, memory)

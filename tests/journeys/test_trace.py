@@ -72,7 +72,7 @@ async def decide(load: Traffic, data: Path) -> None:
     await load.register()
     await load.bring(exchange_catalogue())
     visiting = asyncio.ensure_future(load.run())
-    while not visiting.done() and not enough(data):
+    while not visiting.done() and not enough(data):  # noqa: ASYNC110 - told by another process's files
         await asyncio.sleep(0.1)
     load.stopped = True
     await visiting

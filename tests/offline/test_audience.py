@@ -166,3 +166,11 @@ def test_worth_under_the_truth_rises_with_feedback_and_only_with_it(
     first, last = (statistics.fmean(part) for part in (worth[:1_500], worth[-1_500:]))
     assert unfilled < 90
     assert least_gain < last / first - 1 < most_gain, (first, last)
+
+
+def test_an_ad_of_another_catalogue_is_a_stranger_not_an_error() -> None:
+    audience = Audience(1, CATALOGUE)
+    visit = audience.draw()
+    truths = [audience.truth(visit.person, visit.placement_id, ad) for ad in ("own-1", "own-2", "own-1")]
+    assert 0 < min(truths) < max(truths) < 0.2
+    assert truths[0] == truths[2]

@@ -107,9 +107,9 @@ def test_failures_are_counted_and_survived(answer: Answer, why: str) -> None:
         return left.pop() if left and path == "/v1/ads" else good(method, path, body)
 
     node, ledger = asyncio.run(driven(sometimes, Idle(1, CATALOGUE)))
-    whole = ledger.whole()
-    assert whole.failed == 3, why
-    assert whole.requests == whole.impressions == node.count("/v1/ads") - 3 > 0
+    whole, sent = ledger.whole(), node.count("/v1/ads")
+    assert whole.failed == min(3, sent) > 0, why
+    assert whole.requests == whole.impressions == sent - whole.failed
 
 
 def test_nobody_listening_is_a_failure_not_an_end() -> None:

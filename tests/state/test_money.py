@@ -453,7 +453,7 @@ class Till:
             assert (self.world.state.group_standing[at] != 0) == out, name
 
 
-@settings(max_examples=100)
+@settings(max_examples=150)
 @given(steps)
 def test_billed_is_always_the_price_cut_to_what_the_budgets_hold(todo: list[Step]) -> None:
     till = Till()

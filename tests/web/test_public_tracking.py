@@ -6,6 +6,7 @@ An event that counted is one line more in the journal: the tests look at the sta
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,19 @@ def test_a_pixel_is_always_answered_and_counted_once(port: PublicPort) -> None:
     again, lines = counted(port, lambda: port.get(url))
     assert is_pixel(again)
     assert lines == 0, "a repeat"
+
+
+def test_at_once_from_many_it_is_counted_once(port: PublicPort) -> None:
+    ad = port.ad()
+    urls = [ad["impression_url"], ad["impression_url"].replace("/i/", "/b/")] * 16
+
+    def all_at_once() -> Answer:
+        with ThreadPoolExecutor(8) as threads:
+            return list(threads.map(port.get, urls))[-1]
+
+    answer, lines = counted(port, all_at_once)
+    assert is_pixel(answer)
+    assert lines == 1
 
 
 def test_the_billing_notice_is_the_same_event(port: PublicPort) -> None:

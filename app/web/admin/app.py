@@ -99,8 +99,12 @@ async def _misfit(_request: Request, error: Exception) -> Response:
     found = error.errors()
     if any(one["type"] == "json_invalid" for one in found):
         return refusal(Refused("not_json", "the body is not JSON"))
-    errors = tuple(FieldError(path(one["loc"][1:]), one["type"], one["msg"]) for one in found)
+    errors = tuple(FieldError(path(one["loc"][1:]), _code_of(one["type"]), one["msg"]) for one in found)
     return refusal(Refused("invalid", f"{errors[0].field}: {errors[0].message}", errors=errors))
+
+
+def _code_of(kind: str) -> str:
+    return "required" if kind == "missing" else kind
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -27,18 +27,19 @@ OUTCOMES = ("impression", "click", "conversion", "dismissal", "win", "loss")
 _json = msgspec.json.Encoder().encode
 
 
+_LIMIT: dict[str, Any] = {"pattern": "^([1-9][0-9]?|100)$"}
+
+
 def decisions_router(node: Node) -> APIRouter:
     """Make the routes over a node."""
     router = APIRouter(tags=["decisions"])
 
     @router.get("/v1/decisions", response_model=None, responses=answers(DECISIONS, 200, 422))
     async def list_decisions(
-        request_id: Annotated[str | None, Query(description="The request id that the caller sent")] = None,
-        limit: Annotated[str, Query(description="1 to 100")] = "20",
+        request_id: Annotated[str, Query(description="The request id that the caller sent")],
+        limit: Annotated[str, Query(description="1 to 100", json_schema_extra=_LIMIT)] = "20",
     ) -> Response:
         """List the decisions taken for a request id, the latest first."""
-        if request_id is None:
-            raise refused([FieldError("request_id", "required", "is required")])
         if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MAX_LISTED):
             raise refused([FieldError("limit", "out_of_range", f"must be from 1 to {MAX_LISTED}")])
         records = await find_by_request(node, request_id, int(limit))

@@ -20,12 +20,8 @@ def metrics(node: Node) -> Callable[[Request], Awaitable[Response]]:
     process = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=process)
-    told_lost = 0
 
     async def scrape(_request: Request) -> Response:
-        nonlocal told_lost
-        node.counters.lost.inc(node.decisions.lost - told_lost)  # the store counts for itself
-        told_lost = node.decisions.lost
         body = generate_latest(node.counters.registry) + generate_latest(process)
         return Response(body, headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"})
 

@@ -21,6 +21,8 @@ from app.web.catalogue.parsing import decode, field_errors, refused
 from app.web.explain import number
 
 MAX_EVENTS = 1_000
+# Each event is looked up two or three times, at some 20 us: a slice holds the loop for about 2 ms.
+EVENTS_PER_SLICE = 32
 
 
 class RefundsIn(BaseModel):
@@ -44,15 +46,23 @@ def refunds_router(node: Node) -> APIRouter:
     async def post_refunds(request: Request) -> Response:
         """Take events back. Safe to send twice: an event is refunded once."""
         wanted = _read(bytes(await read_body(request, MAX_BODY_BYTES)))
-        known = [_event_id(text) for text in wanted.event_ids]
-        answered = iter(await refund(node, [each for each in known if each is not None], wanted.reason))
-        results = [
-            _result(text, next(answered) if each is not None else _UNKNOWN)
-            for text, each in zip(wanted.event_ids, known, strict=True)
-        ]
+        results: list[dict[str, Any]] = []
+        for start in range(0, len(wanted.event_ids), EVENTS_PER_SLICE):
+            results += await _refund_some(
+                node, wanted.event_ids[start : start + EVENTS_PER_SLICE], wanted.reason
+            )
         return Response(msgspec.json.encode({"results": results}), media_type="application/json")
 
     return router
+
+
+async def _refund_some(node: Node, texts: list[str], reason: str) -> list[dict[str, Any]]:
+    known = [_event_id(text) for text in texts]
+    answered = iter(await refund(node, [each for each in known if each is not None], reason))
+    return [
+        _result(text, next(answered) if each is not None else _UNKNOWN)
+        for text, each in zip(texts, known, strict=True)
+    ]
 
 
 _UNKNOWN = Refused("unknown_event", "this is not an event's id")

@@ -133,8 +133,8 @@ def test_replay_shows_a_difference(server: Server) -> None:
 #   id                                                        status  code                why
 UNKNOWN = [
     (lambda now_ms: "nonsense",                               404, "unknown_decision", "no id"),
-    (lambda now_ms: "!" * 24,                                 404, "unknown_decision", "no id"),
-    (lambda now_ms: "ä" * 24,                                 404, "unknown_decision", "no id"),
+    (lambda now_ms: "!" * 30,                                 404, "unknown_decision", "no id"),
+    (lambda now_ms: "ä" * 30,                                 404, "unknown_decision", "no id"),
     (lambda now_ms: made_up(now_ms, 0),                       404, "unknown_decision", "never made"),
     (lambda now_ms: made_up(now_ms, -23),                     404, "unknown_decision", "would be kept still"),
     (lambda now_ms: made_up(now_ms, -26),                     410, "too_old", "older than traces are kept"),

@@ -239,12 +239,6 @@ def test_metrics_tell_of_events_and_of_the_process(server: Server) -> None:
     assert {'adjudge_request_duration_seconds_bucket{le="0.1",route="/v1/advertisers"}'} <= values.keys()
 
 
-def test_lost_records_are_counted_once(server: Server) -> None:
-    server.node.decisions.lost += 3
-    for _ in range(2):
-        assert b"adjudge_lost_total 3.0" in server.get("/metrics").body
-
-
 @pytest.fixture(scope="module")
 def with_ads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     async def extra(_request: Request) -> Response:

@@ -10,6 +10,8 @@ from app.domain.ids import to_text
 from app.state.apply import Receipt
 from tests.node import Server, ask_for, decide, send
 
+NOBODYS = to_text(bytes(15))  # a well-formed id of no event
+
 
 async def one_of_each(server: Server) -> tuple[Receipt, Receipt, Receipt, Receipt]:
     """A clicked cpc ad and a dismissed one: their impression, click, dismissal, and another impression."""
@@ -34,8 +36,8 @@ def test_money_comes_back_once(server: Server) -> None:
     assert click.billed_micros > 0
     ids = [to_text(receipt.event_id) for receipt in (click, dismissal, shown)]
     before = server.node.state.catalogue.campaign_accounts.spent.sum()
-    results = refund(server, ids[0], ids[1], "nonsense", "a" * 24, ids[2])
-    assert [result["event_id"] for result in results] == [ids[0], ids[1], "nonsense", "a" * 24, ids[2]]
+    results = refund(server, ids[0], ids[1], "nonsense", NOBODYS, ids[2])
+    assert [result["event_id"] for result in results] == [ids[0], ids[1], "nonsense", NOBODYS, ids[2]]
     assert [(result["status"], result["code"]) for result in results] == [
         ("refunded", None),
         ("refused", "not_refundable"),
@@ -58,6 +60,20 @@ def test_the_same_event_twice_in_one_call(server: Server) -> None:
     _, click, _, _ = server.run(one_of_each(server))
     identity = to_text(click.event_id)
     assert [result["status"] for result in refund(server, identity, identity)] == ["refunded", "repeat"]
+
+
+def test_a_long_list_is_answered_in_its_order(server: Server) -> None:
+    """Longer than what is done at a time."""
+
+    async def shown() -> list[Receipt]:
+        ads = [ad for _ in range(35) for ad in decide(server.node, ask_for("plc-1", count=2)).ads]
+        return [await send(server.node, "impression", ad) for ad in ads]
+
+    texts = [to_text(receipt.event_id) for receipt in server.run(shown())]
+    assert len(texts) == 70
+    results = refund(server, *texts, *texts[:5])
+    assert [result["event_id"] for result in results] == texts + texts[:5]
+    assert [result["status"] for result in results] == ["refunded"] * 70 + ["repeat"] * 5
 
 
 def test_none_is_fine(server: Server) -> None:
@@ -87,4 +103,4 @@ def test_bodies_that_do_not_fit(server: Server, body: Any, status: int, code: st
 
 
 def test_a_thousand_is_allowed(server: Server) -> None:
-    assert {result["status"] for result in refund(server, *["a" * 24] * 1000)} == {"refused"}
+    assert {result["status"] for result in refund(server, *[NOBODYS] * 1000)} == {"refused"}
