@@ -12,12 +12,14 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from ipaddress import ip_address
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -306,3 +308,12 @@ def _calm_worker() -> None:
     """Workers give way to the loop, and leave Ctrl-C to the node."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(10)
+    threading.Thread(target=_die_with_the_node, daemon=True).start()
+
+
+def _die_with_the_node() -> None:
+    """End a worker whose node was killed: it holds both ends of its queue, and would wait for ever."""
+    node = parent_process()
+    assert node is not None
+    wait([node.sentinel])
+    os._exit(1)

@@ -1,7 +1,7 @@
 """`python -m loadtest [PART|all] [options] [--out FILE]`: the speed and learning reports, as text.
 
 Each part is a module with `run(argv)`: it prints a table and returns 0 when every target is met. `all` runs
-them one after the other, with their defaults.
+them one after the other, with their defaults; FILE is a folder then, and each part has a file of its own.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import contextlib
 import importlib
 import io
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
 PARTS = ("kernel", "request", "latency", "size", "learning", "restart")
+USAGE = f"usage: python -m loadtest [{'|'.join(PARTS)}|all] [options] [--out FILE]"
 
 
 class _Both(io.TextIOBase):
@@ -42,26 +44,29 @@ def main(argv: Sequence[str]) -> int:
         at = rest.index("--out")
         out = Path(rest[at + 1])
         del rest[at : at + 2]
-    part = rest.pop(0) if rest and not rest[0].startswith("-") else None if rest else "all"
-    if part not in (*PARTS, "all"):
-        print(
-            f"usage: python -m loadtest [{'|'.join((*PARTS, 'all'))}] [options] [--out FILE]", file=sys.stderr
-        )
-        return 0 if "--help" in rest or "-h" in rest else 2
+    part = rest.pop(0) if rest and not rest[0].startswith("-") else "all"
+    if part not in (*PARTS, "all") or (part == "all" and rest):
+        print(USAGE, file=sys.stderr)
+        return 0 if rest and rest[0] in {"-h", "--help"} else 2
+    if part != "all":
+        return _run(part, rest, out)
+    return max([_run(one, [], out / f"{one}.txt" if out else None) for one in PARTS])
+
+
+def _run(part: str, argv: Sequence[str], out: Path | None) -> int:
+    """Run one part, its text also to a file; a part that breaks off is a failure, and the next one runs."""
     with contextlib.ExitStack() as stack:
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(out.open("w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stdout(_Both(sys.stdout, file)))
-        wanted = PARTS if part == "all" else (part,)
-        results = [_run(one, rest if part != "all" else []) for one in wanted]
-    return max(results)
-
-
-def _run(part: str, argv: Sequence[str]) -> int:
-    module = importlib.import_module(f"loadtest.{part}")
-    result: int = module.run(argv)
-    return result
+        try:
+            result: int = importlib.import_module(f"loadtest.{part}").run(argv)
+        except Exception as error:
+            traceback.print_exc()
+            print(f"{part} broke off: {type(error).__name__}: {error}\n")
+            return 1
+        return result
 
 
 if __name__ == "__main__":

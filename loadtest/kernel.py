@@ -80,9 +80,10 @@ class Bench:
         random = np.random.default_rng(2)
         self.drawn = random.integers(1, features.MAIN_ONLY_FROM, (4_099, ROWS), dtype=np.int32)
         self.drawn[:, 0] = 0
+        state.model.touched[:] = True  # the weights were written, not learned
         self.sums = np.zeros(state.model.stride, np.float32)
         self.bound = np.zeros(self.n, np.float32)
-        self.still_in = np.zeros(self.n, np.uint8)  # reason 0 for every ad
+        self.index = np.arange(self.n, dtype=np.int32)  # every ad is still in
 
     def rows(self, turn: int) -> NDArray[np.int32]:
         """Take the rows of a turn, row 0 among them."""
@@ -102,7 +103,7 @@ class Bench:
 
     def slow_candidates(self) -> dict[str, Timed]:
         """Name what takes longer: the twin, and other learners with the same 96 cells an ad."""
-        columns = self.ads.columns[:, : self.n]
+        columns = self.ads.columns[:, : self.n].astype(np.int32)
         return {
             TWIN: self.twin,
             RIVER: river_scores(self.rows(0), columns),
@@ -111,21 +112,21 @@ class Bench:
 
     def row_sum(self, turn: int) -> None:
         self.sums[: self.width] = 0
-        ranking.add_rows(self.state.model.w, self.rows(turn), self.width, self.sums)
+        model = self.state.model
+        ranking.add_rows(model.w, model.touched, self.rows(turn), self.width, self.sums)
 
     def kernel(self, turn: int) -> ranking.Pick:
         """Score every ad and find the exact best and its rival, as `choose` does."""
-        ads, n = self.ads, self.n
+        view, n = self.ads.view(), self.n
         self.row_sum(turn)
         prior = self.state.prior_of("plc-0")
         ranking.bound_all(
-            self.sums, ads.columns[:, :n], prior, ads.log_bid[:n], ads.log_quality[:n], ads.slope[:n],
-            self.still_in, self.bound,
-        )  # fmt: skip
+            self.sums, view.columns, prior, view.log_score, view.per_click, self.index, n, self.bound
+        )
         return ranking.Pick(
             *ranking.pick_best(
-                self.sums, ads.columns[:, :n], prior, ads.bid[:n], ads.slope[:n], ads.quality[:n],
-                ads.group[:n], self.bound, turn % n,
+                self.sums, view.columns, prior, view.bid, view.per_click, view.quality, view.group,
+                self.index, n, self.bound, turn % n,
             )
         )  # fmt: skip
 
@@ -134,7 +135,7 @@ class Bench:
         ads, n = self.ads, self.n
         sums = self.state.model.w[self.rows(turn)].sum(0)
         return ranking.pick_best_plain(
-            sums, ads.columns[:, :n], self.state.prior_of("plc-0"), ads.bid[:n], ads.slope[:n],
+            sums, ads.columns[:, :n], self.state.prior_of("plc-0"), ads.bid[:n], ads.per_click[:n],
             ads.quality[:n], ads.group[:n], np.ones(n, np.bool_), turn % n,
         )  # fmt: skip
 

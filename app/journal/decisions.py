@@ -148,8 +148,9 @@ class DecisionReader:
             return
         sections = range(kept.start >> _PLACE_BITS, (kept.stop - 1 >> _PLACE_BITS) + 1)
         firsts = array("q", (section << _SECTION_SHIFT | hashed << _PLACE_BITS for section in sections))
-        for (first,) in connection.execute(_SECTIONS, (apsw.carray(firsts),)).fetchall():
-            for (entry,) in connection.execute(_ENTRIES, (first,)).fetchall():
+        for first in connection.execute(_SECTIONS, (apsw.carray(firsts),)).fetchall():
+            for row in connection.execute(_ENTRIES, first).fetchall():
+                entry = cast(int, row[0])
                 yield entry >> _SECTION_SHIFT << _PLACE_BITS | entry & _PLACES
 
     def _records(self, numbers: Iterable[int]) -> Iterator[Record]:

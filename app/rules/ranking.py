@@ -25,9 +25,11 @@ COLUMNS_PER_AD = 6  # any, shape, category, advertiser, campaign, creative
 class Pick(NamedTuple):
     """The best ad for a slot, and the best of the others that may set its price.
 
-    `best` and `rival` are places in the ad arrays, -1 for nobody; scores are bid x v x quality.
+    `best` and `rival` are places in the ad arrays, -1 for nobody, `at` the best one's among the candidates;
+    scores are bid x v x quality.
     """
 
+    at: int
     best: int
     score: float
     rival: int
@@ -36,22 +38,27 @@ class Pick(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def add_rows(weights, rows, width, sums):  # type: ignore[no-untyped-def]
-    """Add rows of the matrix onto `sums`, four at a time.
+def add_rows(weights, touched, rows, width, sums):  # type: ignore[no-untyped-def]
+    """Add rows of the matrix onto `sums`, four at a time; rows that were never learned hold only zeros.
 
-    Shape   weights (rows, stride) float32; rows (k,) int; sums (>= width,) float32.
+    Shape   weights (rows, stride) float32; touched (rows,) bool; rows (k,) int; sums (>= width,) float32.
     Cost    16 rows of 12,000 columns: ~25 us, the speed of memory.
     """
-    count = rows.size
+    known = np.empty(rows.size, dtype=np.int64)
+    count = 0
+    for row in rows:
+        if touched[row]:
+            known[count] = row
+            count += 1
     at = 0
     while at + 4 <= count:
-        first, second = weights[rows[at]], weights[rows[at + 1]]
-        third, fourth = weights[rows[at + 2]], weights[rows[at + 3]]
+        first, second = weights[known[at]], weights[known[at + 1]]
+        third, fourth = weights[known[at + 2]], weights[known[at + 3]]
         for c in range(width):
             sums[c] += (first[c] + second[c]) + (third[c] + fourth[c])
         at += 4
     while at < count:
-        row = weights[rows[at]]
+        row = weights[known[at]]
         for c in range(width):
             sums[c] += row[c]
         at += 1
@@ -68,22 +75,22 @@ def softplus_below(x):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def bound_all(sums, columns, base, log_bid, log_quality, slope, reason, bound):  # type: ignore[no-untyped-def]
-    """Bound the logarithm of every eligible ad's score from above; -inf for those already out.
+def bound_all(sums, columns, base, log_score, per_click, index, count, bound):  # type: ignore[no-untyped-def]
+    """Bound the logarithm of every candidate's score from above.
 
-    Shape   sums (width,) float32; columns (6, a) int32, row 0 the any-column; base is the prior logit;
-            log_bid = ln(bid x 1000) where v depends on the pCTR, else ln(bid), log_quality,
-            slope (1 where v depends on the pCTR, else 0), bound: (a,) float32; reason (a,) uint8.
+    Shape   sums (width,) float32; columns (6, ads) uint16, row 0 the any-column; base is the prior logit;
+            log_score (ads,) float32 = ln(bid x quality), x 1000 where v depends on the pCTR; per_click
+            (ads,) uint8 says where it does; index (>= count,) int32 the candidates' places; bound
+            (>= count,) float32 is written, one for each candidate.
     """
     start = np.float32(base) + sums[0]
-    out = np.float32(-np.inf)
     shape, category, advertiser = columns[1], columns[2], columns[3]
     campaign, creative = columns[4], columns[5]
-    for i in range(reason.size):
+    for j in range(count):
+        i = index[j]
         x = (start + sums[shape[i]]) + (sums[category[i]] + sums[advertiser[i]])
         x += sums[campaign[i]] + sums[creative[i]]
-        log_pctr = x - softplus_below(x)
-        bound[i] = log_bid[i] + log_quality[i] + log_pctr * slope[i] if reason[i] == 0 else out
+        bound[j] = log_score[i] + (x - softplus_below(x)) * np.float32(per_click[i])
 
 
 @njit(nogil=True, cache=True)
@@ -96,82 +103,117 @@ def logit_at(sums, columns, base, ad):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def worth_at(sums, columns, base, bid, slope, ad):  # type: ignore[no-untyped-def]
+def worth_at(sums, columns, base, bid, per_click, ad):  # type: ignore[no-untyped-def]
     """Price one ad's impression thousandfold: (bid x v, pCTR). The pCTR is computed for every kind."""
     pctr = 1.0 / (1.0 + math.exp(-logit_at(sums, columns, base, ad)))
-    return (bid[ad] * (1000.0 * pctr) if slope[ad] != 0 else bid[ad]), pctr
+    return (bid[ad] * (1000.0 * pctr) if per_click[ad] != 0 else bid[ad]), pctr
 
 
 @njit(nogil=True, cache=True)
 def drop_below_floor(  # type: ignore[no-untyped-def]
-    sums, columns, base, bid, log_quality, slope, floor, code, reason, bound
+    sums, columns, base, bid, quality, per_click, floor, index, count, bound, code, campaign, funnel, totals
 ):
-    """Take out the ads whose worth (bid x v) is under the floor, exactly; they leave with `code`.
+    """Take out the candidates whose worth (bid x v) is under the floor, exactly; returns how many are left.
 
-    Units   floor in micros per 1,000 impressions, > 0.
+    They are counted under `code` as in eligibility; index and bound close up. Units: floor in micros per
+    1,000 impressions, > 0.
     """
     log_floor = math.log(floor)
-    for i in range(reason.size):
-        if reason[i] != 0:
-            continue
-        over = np.float64(bound[i] - log_quality[i]) - log_floor
-        if over > TANGENT_GAP + MARGIN:  # only this close to the floor it must be exact
-            continue
-        if over < -MARGIN or worth_at(sums, columns, base, bid, slope, i)[0] < floor:
-            reason[i] = code
-            bound[i] = -np.inf
+    left = 0
+    for j in range(count):
+        i = index[j]
+        over = np.float64(bound[j]) - log_floor
+        if quality[i] != 1.0:
+            over -= math.log(quality[i])
+        within = over > TANGENT_GAP + MARGIN  # only this close to the floor it must be exact
+        if not within and over >= -MARGIN:
+            within = worth_at(sums, columns, base, bid, per_click, i)[0] >= floor
+        if within:
+            index[left], bound[left] = i, bound[j]
+            left += 1
+        else:
+            funnel[code, campaign[i]] += 1
+            totals[code] += 1
+    return left
 
 
 @njit(nogil=True, cache=True)
-def pick_best(sums, columns, base, bid, slope, quality, party, bound, start):  # type: ignore[no-untyped-def]
-    """Find the exact best ad and the best ad of another party, in one pass.
+def first_from(index, count, start):  # type: ignore[no-untyped-def]
+    """Find the first candidate whose place is `start` or behind it (`count` when none is)."""
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) // 2
+        if index[middle] < start:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
-    Shape   party (a,) int32 says whose bid it is (the ad group): a party never sets its own price.
-    Ties    the order begins at `start` and wraps; the first of equals wins, and is the rival.
-    Cost    one comparison per ad, an exponential only for those that may still matter: ~5 us for 10,000.
+
+@njit(nogil=True, cache=True)
+def pick_best(  # type: ignore[no-untyped-def]
+    sums, columns, base, bid, per_click, quality, party, index, count, bound, start
+):
+    """Find the exact best candidate and the best one of another party, in one pass.
+
+    Shape   party (ads,) int32 says whose bid it is (the ad group): a party never sets its own price. A
+            bound of -inf marks a candidate that is taken. Returns the fields of Pick.
+    Ties    the order of places begins at `start` and wraps; the first of equals wins, and is the rival.
+    Cost    one comparison per candidate, an exponential only for those that may still matter.
     """
-    count = bound.size
-    best, rival = -1, -1
+    at, best, rival = -1, -1, -1
     best_score, rival_score, best_pctr = -np.inf, -np.inf, 0.0
     least_rival, least_best = np.float32(-np.inf), np.float32(-np.inf)
+    turn = first_from(index, count, start)
     for part in range(2):
-        low = start if part == 0 else 0
-        high = count if part == 0 else start
-        for i in range(low, high):
-            if not bound[i] > least_rival:
+        low = turn if part == 0 else 0
+        high = count if part == 0 else turn
+        for j in range(low, high):
+            if not bound[j] > least_rival:
                 continue
-            if best >= 0 and party[i] == party[best] and not bound[i] > least_best:
+            i = index[j]
+            if best >= 0 and party[i] == party[best] and not bound[j] > least_best:
                 continue
-            worth, pctr = worth_at(sums, columns, base, bid, slope, i)
+            worth, pctr = worth_at(sums, columns, base, bid, per_click, i)
             score = worth * quality[i]
             if score > best_score:
                 if best >= 0 and party[i] != party[best]:
                     rival, rival_score = best, best_score
-                best, best_score, best_pctr = i, score, pctr
+                at, best, best_score, best_pctr = j, i, score, pctr
                 least_best = np.float32(math.log(best_score) - MARGIN)
             elif score > rival_score and party[i] != party[best]:
                 rival, rival_score = i, score
             if rival >= 0:
                 least_rival = np.float32(math.log(rival_score) - MARGIN)
-    return best, best_score, rival, rival_score, best_pctr
+    return at, best, best_score, rival, rival_score, best_pctr
+
+
+@njit(nogil=True, cache=True)
+def count_outbid(index, count, bound, code, campaign, funnel, totals):  # type: ignore[no-untyped-def]
+    """Count the candidates that were not taken under `code`."""
+    for j in range(count):
+        if bound[j] > -np.inf:
+            funnel[code, campaign[index[j]]] += 1
+            totals[code] += 1
 
 
 def pick_best_plain(
-    sums: NDArray[np.float32], columns: NDArray[np.int32], base: float, bid: NDArray[np.float64],
-    slope: NDArray[np.float32], quality: NDArray[np.float64], party: NDArray[np.int32],
+    sums: NDArray[np.float32], columns: NDArray[np.uint16], base: float, bid: NDArray[np.float64],
+    per_click: NDArray[np.uint8], quality: NDArray[np.float64], party: NDArray[np.int32],
     eligible: NDArray[np.bool_], start: int,
 ) -> Pick:  # fmt: skip
     """The kernels' twin: every exponential taken, every ad compared, in plain Python."""
     count = bid.size
     order = [i for i in (*range(start, count), *range(start)) if eligible[i]]
     pctr = {i: 1.0 / (1.0 + math.exp(-(base + sum(float(sums[c]) for c in columns[:, i])))) for i in order}
-    score = {i: float((bid[i] * (1000.0 * pctr[i]) if slope[i] else bid[i]) * quality[i]) for i in order}
+    score = {i: float((bid[i] * (1000.0 * pctr[i]) if per_click[i] else bid[i]) * quality[i]) for i in order}
     if not order:
-        return Pick(-1, -math.inf, -1, -math.inf, 0.0)
+        return Pick(-1, -1, -math.inf, -1, -math.inf, 0.0)
     best = max(order, key=lambda i: score[i])
     others = [i for i in order if party[i] != party[best]]
     rival = max(others, key=lambda i: score[i], default=-1)
-    return Pick(best, score[best], rival, score[rival] if others else -math.inf, pctr[best])
+    at = int(eligible[:best].sum())
+    return Pick(at, best, score[best], rival, score[rival] if others else -math.inf, pctr[best])
 
 
 def tie_start(decision_hash: int, count: int) -> int:

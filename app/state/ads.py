@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.catalogue import AdGroup, Advertiser, Campaign, Creative
-from app.domain.decisions import REASON_NUMBER
+from app.domain.decisions import REASON_CODES, REASON_NUMBER
+from app.rules.eligibility import bits_of
 from app.rules.ranking import COLUMNS_PER_AD
 from app.state.places import Places
 from app.state.sets import Dimension, Sets
@@ -40,19 +41,27 @@ def parents_and_self(code: str) -> tuple[str, ...]:
 
 
 class View(NamedTuple):
-    """The ads' arrays, cut to the places given out. Shape: as in Ads, `places` of them."""
+    """The ads as an auction reads them, cut to the places given out.
+
+    Shape   as in Ads, `places` of them; alive (words,) has the bit of every ad that stands. `aside_*` count
+            those that stand aside, by reason and campaign: (k,) each, pairs all different; aside_totals by
+            reason. Archived ads are not counted.
+    """
 
     places: int
-    columns: NDArray[np.int32]
+    columns: NDArray[np.uint16]
     bid: NDArray[np.float64]
-    log_bid: NDArray[np.float32]
-    slope: NDArray[np.float32]
+    log_score: NDArray[np.float32]
+    per_click: NDArray[np.uint8]
     quality: NDArray[np.float64]
-    log_quality: NDArray[np.float32]
     group: NDArray[np.int32]
     campaign: NDArray[np.int32]
     advertiser: NDArray[np.int32]
-    reason: NDArray[np.uint8]
+    alive: NDArray[np.uint64]
+    aside_reason: NDArray[np.int64]
+    aside_campaign: NDArray[np.int64]
+    aside_count: NDArray[np.int64]
+    aside_totals: NDArray[np.int64]
 
 
 class Ads:
@@ -67,12 +76,12 @@ class Ads:
         self.sets = Sets(capacity)
         self.dimensions = {name: Dimension(name) for name in TARGETED}
         self.key_dimensions: dict[str, Dimension] = {}
-        self.columns = np.zeros((COLUMNS_PER_AD, capacity), dtype=np.int32)
+        self.targeted = [(dimension, REASON_NUMBER[name]) for name, dimension in self.dimensions.items()]
+        self.columns = np.zeros((COLUMNS_PER_AD, capacity), dtype=np.uint16)
         self.bid = np.ones(capacity, dtype=np.float64)
-        self.log_bid = np.zeros(capacity, dtype=np.float32)
-        self.slope = np.zeros(capacity, dtype=np.float32)
+        self.per_click = np.zeros(capacity, dtype=np.uint8)
         self.quality = np.ones(capacity, dtype=np.float64)
-        self.log_quality = np.zeros(capacity, dtype=np.float32)
+        self.log_score = np.zeros(capacity, dtype=np.float32)
         self.group = np.zeros(capacity, dtype=np.int32)
         self.campaign = np.zeros(capacity, dtype=np.int32)
         self.advertiser = np.zeros(capacity, dtype=np.int32)
@@ -90,14 +99,30 @@ class Ads:
         return self.places.used
 
     def view(self) -> View:
-        """Cut the arrays to the places given out; kept until another is."""
-        n = self.places.used
-        if self._view is None or self._view.places != n:
-            self._view = View(
-                n, self.columns[:, :n], self.bid[:n], self.log_bid[:n], self.slope[:n], self.quality[:n],
-                self.log_quality[:n], self.group[:n], self.campaign[:n], self.advertiser[:n], self.reason[:n],
-            )  # fmt: skip
+        """Give the ads as an auction reads them; worked out anew when who stands has changed."""
+        if self._view is None:
+            self._view = self._look()
         return self._view
+
+    def _look(self, reason: NDArray[np.uint8] | None = None) -> View:
+        n = self.places.used
+        reason = self.reason[:n] if reason is None else reason
+        aside = np.flatnonzero(reason > ARCHIVED)
+        pairs = np.stack([reason[aside].astype(np.int64), self.campaign[aside].astype(np.int64)])
+        distinct, counts = np.unique(pairs, axis=1, return_counts=True)
+        return View(
+            places=n, columns=self.columns[:, :n], bid=self.bid[:n], log_score=self.log_score[:n],
+            per_click=self.per_click[:n], quality=self.quality[:n], group=self.group[:n],
+            campaign=self.campaign[:n], advertiser=self.advertiser[:n],
+            alive=bits_of(reason == 0, -(-n // 64)), aside_reason=distinct[0], aside_campaign=distinct[1],
+            aside_count=counts.astype(np.int64),
+            aside_totals=np.bincount(reason[aside], minlength=len(REASON_CODES)).astype(np.int64),
+        )  # fmt: skip
+
+    def view_at(self, standing: NDArray[np.uint8]) -> View:
+        """Give the ads as an auction at another time would read them, by each group's standing then."""
+        n = self.places.used
+        return self._look(np.where(self.own[:n] != 0, self.own[:n], standing[self.group[:n]]))
 
     def open(self, creative_id: str) -> int:
         """Give a creative its place."""
@@ -117,8 +142,9 @@ class Ads:
         self.creatives[ad], self.groups[ad], self.campaigns[ad] = creative, group, campaign
         per_click = group.pricing.kind == "cpc"
         self.bid[ad] = group.pricing.bid_micros
-        self.slope[ad] = 1.0 if per_click else 0.0
-        self.log_bid[ad] = math.log(group.pricing.bid_micros * (1000.0 if per_click else 1.0))
+        self.per_click[ad] = per_click
+        worth = group.pricing.bid_micros * (1000.0 if per_click else 1.0)
+        self.log_score[ad] = math.log(worth * float(self.quality[ad]))
         self.duration_s[ad] = -1 if creative.duration_s is None else creative.duration_s
         self.sets.place(ad, self._keys(creative, group, advertiser))
 
@@ -142,18 +168,21 @@ class Ads:
         """Take an ad out of every auction; its place rests."""
         self.own[ad] = self.reason[ad] = ARCHIVED
         self.sets.place(ad, ())
+        self._view = None
 
     def stand(self, standing: NDArray[np.uint8]) -> None:
         """Take over the ad groups' standing. Cost: some 10 us for 10,000 ads."""
         n = self.count
         if n:
             self.reason[:n] = np.where(self.own[:n] != 0, self.own[:n], standing[self.group[:n]])
+        self._view = None
 
     def stand_one(self, creative_id: str, standing: NDArray[np.uint8]) -> None:
         """Take over the group's standing for one creative that was just compiled."""
         ad = self.places.by_key.get(creative_id)
         if ad is not None:
             self.reason[ad] = self.own[ad] or standing[self.group[ad]]
+        self._view = None
 
 
 def creative_keys(creative: Creative) -> list[Hashable]:

@@ -101,7 +101,7 @@ def _shown(state: State, entry: Entry, line: Shown) -> Outcome:
         Receipt(event, entry.position, "counted", billed, unbilled, fate == LEARNED),
         [(event, Verdict(FATES[fate], billed, unbilled))],
     )
-    state.mix(struct.pack("<qdqqB", entry.position, p, billed, unbilled, fate))
+    state.mix(struct.pack("<qdqqB", entry.position, p, billed, unbilled, fate), event, ad.rows, ad.columns)
     waiting = state.held.pop(event, None)
     if waiting is not None:
         late = _settle_click(state, waiting.position, waiting.line, entry.position, FATES[fate])
@@ -144,7 +144,7 @@ def _settle_click(
         record["clicked"], record["p_clicked"] = 1, p
         record["click_position"], record["click_billed_micros"] = position, billed
     state.progress.clicked()
-    state.mix(struct.pack("<qdqq", position, p, billed, unbilled))
+    state.mix(struct.pack("<qdqq", position, p, billed, unbilled), event, ad.rows, ad.columns)
     verdict = Verdict("learned" if learned else "skipped", billed, unbilled)
     return Outcome(Receipt(event, position, "counted", billed, unbilled, learned), [(event, verdict)])
 
@@ -188,7 +188,7 @@ def _refunded(state: State, entry: Entry, line: Refunded) -> Outcome:
     record = None
     if isinstance(target, Shown):
         record = state.recent.find(line.target_position)
-    elif isinstance(target, Clicked) and line.impression_position is not None:
+    elif isinstance(target, Clicked):
         record = state.recent.find_click(line.target_position, line.impression_position)
     verdict = entry.referred.verdict if entry.referred is not None else None
     if record is not None:

@@ -18,13 +18,13 @@ from app.domain.decisions import REASON_CODES, REASON_NUMBER, Choice, Placed, Wi
 from app.domain.requests import MAX_LIT_VALUES, AdRequest, Ask
 from app.rules import eligibility, features, pricing, ranking
 from app.rules.standing import Moment
-from app.state.clauses import LONG, clauses_of
+from app.state.ads import View
+from app.state.clauses import clauses_of
 from app.state.state import State
 
 MAX_LIT_CATEGORIES = 4
 _DEAL = REASON_NUMBER["deal"]
 _SAME = REASON_NUMBER["same_creative"]
-_BLOCKED = REASON_NUMBER["creative_blocked"]
 _BELOW_FLOOR = REASON_NUMBER["below_floor"]
 _OUTBID = REASON_NUMBER["outbid"]
 
@@ -37,10 +37,11 @@ class Preview(NamedTuple):
 
 
 class Slate(NamedTuple):
-    """One placement's auction: who it is for, the lit rows, their summed weights and the prior."""
+    """One placement's auction: who it is for, who stands, the lit rows, their summed weights, the prior."""
 
     ask: Ask
     placement: Placement | None
+    view: View
     rows: list[int]
     sums: NDArray[np.float32]
     prior_logit: float
@@ -50,18 +51,21 @@ class Slate(NamedTuple):
 class Chooser:
     """Decides on one state. Owns the scratch arrays, and the counts of losers since it was made.
 
-    Shape   reason, passing, bound (capacity,): of the last placement decided; funnel (campaigns, reasons).
+    Shape   index and bound: the candidates of the last placement decided, `left` of them; funnel (reasons,
+            campaigns); totals (reasons,).
     """
 
     def __init__(self, state: State) -> None:
         self.state = state
         capacity = state.catalogue.columns.capacity
-        self.reason = np.zeros(capacity, dtype=np.uint8)
-        self.passing = np.zeros(capacity, dtype=np.uint8)
+        self.alive = np.zeros(state.catalogue.ads.sets.words, dtype=np.uint64)
+        self.passing = np.zeros_like(self.alive)
+        self.index = np.zeros(capacity, dtype=np.int32)
         self.bound = np.zeros(capacity, dtype=np.float32)
+        self.left = 0
         self.common = np.zeros(state.model.stride, dtype=np.float32)
         self.sums = np.zeros(state.model.stride, dtype=np.float32)
-        self.funnel = np.zeros((64, len(REASON_CODES)), dtype=np.int64)
+        self.funnel = np.zeros((len(REASON_CODES), 64), dtype=np.int64)
         self.totals = np.zeros(len(REASON_CODES), dtype=np.int64)
 
     def choose(
@@ -72,13 +76,13 @@ class Chooser:
         Cost    10,000 live ads, one placement: under 0.1 ms, most of it reading the lit rows.
         Ties    by (ad place + hash of the decision id) modulo the number of places, lowest first.
         """
+        ads = self.state.catalogue.ads
+        view = ads.view() if preview is None else ads.view_at(preview.standing)
         common = self._common_rows(request, preview)
-        width = self.state.catalogue.columns.used
-        self.common[:width] = 0
-        ranking.add_rows(self.state.model.w, np.array(common, dtype=np.int32), width, self.common)
+        shared = self._sum(common, self.common) if len(request.asks) > 1 else None
         taken: list[int] = []
         placed = tuple(
-            self._place(request, ask, ids.decision_id(request_key, ordinal), common, taken, preview)
+            self._place(request, ask, ids.decision_id(request_key, ordinal), view, common, shared, taken)
             for ordinal, ask in enumerate(request.asks)
         )
         return Choice(position=self.state.position, clock_ms=clock_ms, variant=0, placed=placed)
@@ -95,7 +99,16 @@ class Chooser:
             rows += features.person_rows(person.gender, person.age, person.region, interests, segments)
         return list(dict.fromkeys(rows))
 
-    def slate(self, ask: Ask, common: list[int]) -> Slate:
+    def _sum(
+        self, rows: list[int], into: NDArray[np.float32], onto: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Sum rows of weights into an array, onto what was summed before."""
+        model, width = self.state.model, self.state.catalogue.columns.used
+        into[:width] = 0 if onto is None else onto[:width]
+        ranking.add_rows(model.w, model.touched, np.array(rows, dtype=np.int32), width, into)
+        return into
+
+    def slate(self, ask: Ask, view: View, common: list[int], shared: NDArray[np.float32] | None) -> Slate:
         """Sum the rows of one placement: what every ad's score there is made of."""
         state = self.state
         placement = None if ask.unregistered else state.catalogue.get("placement", ask.placement_id)
@@ -104,27 +117,25 @@ class Chooser:
         own = [state.row_of(ask.placement_id)]
         if publisher:
             own.append(features.hashed_row("publisher", publisher))
-        width = state.catalogue.columns.used
-        self.sums[:width] = self.common[:width]
-        ranking.add_rows(state.model.w, np.array(own, dtype=np.int32), width, self.sums)
+        rows = common + own
+        sums = self._sum(rows if shared is None else own, self.sums, shared)
         floor = max(ask.floor_micros, placement.floor_micros if placement else 0)
-        return Slate(ask, placement, common + own, self.sums, state.prior_of(ask.placement_id), floor)
+        return Slate(ask, placement, view, rows, sums, state.prior_of(ask.placement_id), floor)
 
     def _place(
-        self, request: AdRequest, ask: Ask, decision_id: bytes, common: list[int], taken: list[int],
-        preview: Preview | None,
+        self, request: AdRequest, ask: Ask, decision_id: bytes, view: View, common: list[int],
+        shared: NDArray[np.float32] | None, taken: list[int],
     ) -> Placed:  # fmt: skip
-        state = self.state
-        stored = state.catalogue.get("placement", ask.placement_id)
+        stored = self.state.catalogue.get("placement", ask.placement_id)
         if not ask.unregistered and (stored is None or stored.status == "archived"):
             return _nothing(ask, decision_id, "unknown_placement")
-        slate = self.slate(ask, common)
+        slate = self.slate(ask, view, common, shared)
         if slate.placement is not None and slate.placement.status == "paused":
             return _nothing(ask, decision_id, "placement_paused")
-        self.screen(request, slate, taken, preview)
+        self.screen(request, slate, taken)
+        candidates = self.left
         wins = self._fill(slate, decision_id, taken)
-        reasons = self._count_losers(wins)
-        candidates = len(wins) + reasons.get("outbid", 0)
+        reasons = self._count_losers(view)
         code = "" if wins else max(reasons, key=lambda reason: reasons[reason], default="no_ads")
         publisher = slate.placement.publisher_id if slate.placement else ask.publisher_id
         return Placed(
@@ -132,53 +143,58 @@ class Chooser:
             wins=tuple(wins), code=code, reasons=reasons, rows=tuple(slate.rows), candidates=candidates,
         )  # fmt: skip
 
-    def screen(self, request: AdRequest, slate: Slate, taken: list[int], preview: Preview | None) -> None:
-        """Judge and score every ad for a placement.
-
-        Leaves `reason` (0: still in) and `bound` written for the places given out.
-        """
-        catalogue, ads = self.state.catalogue, self.state.catalogue.ads
-        view = ads.view()
-        n = view.places
-        reason, bound = self.reason[:n], self.bound[:n]
-        if preview is None:
-            reason[:] = view.reason
-        else:
-            reason[:] = np.where(ads.own[:n] != 0, ads.own[:n], preview.standing[view.group])
-        if slate.ask.demands:
-            ads.sets.rows[LONG, :n] = 0
-        clauses = clauses_of(catalogue, request, slate.ask, slate.placement)
-        eligibility.judge(eligibility.program(clauses), ads.sets.rows, reason, self.passing[:n])
-        blocks = [request.blocked] + ([slate.placement.blocked] if slate.placement else [])
-        for block in blocks:
-            self._drop([ads.places.by_key.get(creative) for creative in block.creatives], _BLOCKED)
+    def screen(self, request: AdRequest, slate: Slate, taken: list[int]) -> None:
+        """Judge every ad for a placement and bound the scores of those that may win: `left` candidates."""
+        view, ads = slate.view, self.state.catalogue.ads
+        self._make_room()
+        alive = self.alive[: view.alive.size]
+        alive[:] = view.alive
+        self.totals[:] = view.aside_totals
+        if view.aside_count.size:
+            self.funnel[view.aside_reason, view.aside_campaign] += view.aside_count
+        counts = (view.campaign, self.funnel, self.totals)
+        program = np.array(
+            clauses_of(self.state.catalogue, request, slate.ask, slate.placement), dtype=np.int32
+        )
+        eligibility.judge(program, ads.sets.rows, alive, self.passing, *counts)
         if slate.ask.deal_only:
-            reason[reason == 0] = _DEAL
-        self._drop(taken, _SAME)
+            self._take_out(list(range(view.places)), _DEAL, alive, counts)
+        self._take_out(taken, _SAME, alive, counts)
+        left = eligibility.name_all(alive, self.index)
         ranking.bound_all(
-            slate.sums, view.columns, slate.prior_logit, view.log_bid, view.log_quality, view.slope,
-            reason, bound,
+            slate.sums, view.columns, slate.prior_logit, view.log_score, view.per_click, self.index, left,
+            self.bound,
         )  # fmt: skip
         if slate.floor_micros > 0:
-            ranking.drop_below_floor(
-                slate.sums, view.columns, slate.prior_logit, view.bid, view.log_quality, view.slope,
-                float(slate.floor_micros), _BELOW_FLOOR, reason, bound,
+            left = ranking.drop_below_floor(
+                slate.sums, view.columns, slate.prior_logit, view.bid, view.quality, view.per_click,
+                float(slate.floor_micros), self.index, left, self.bound, _BELOW_FLOOR, *counts,
             )  # fmt: skip
+        self.left = left
 
-    def _drop(self, places: list[int] | list[int | None], code: int) -> None:
-        for place in places:
-            if place is not None and self.reason[place] == 0:
-                self.reason[place] = code
+    def _make_room(self) -> None:
+        campaigns = self.state.catalogue.campaign_accounts.count
+        if campaigns > self.funnel.shape[1]:
+            grown = np.zeros((len(REASON_CODES), 2 * campaigns), dtype=np.int64)
+            grown[:, : self.funnel.shape[1]] = self.funnel
+            self.funnel = grown
+
+    def _take_out(
+        self, places: list[int], code: int, alive: NDArray[np.uint64],
+        counts: tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]],
+    ) -> None:  # fmt: skip
+        if places:
+            eligibility.take_out(np.array(places, dtype=np.int64), code, alive, *counts)
 
     def pick(self, slate: Slate, decision_id: bytes) -> ranking.Pick:
-        """Find the best of those still in, and its rival, by the decision's order of ties."""
-        view = self.state.catalogue.ads.view()
+        """Find the best of the candidates, and its rival, by the decision's order of ties."""
+        view = slate.view
         by_group = self.state.settings.self_competition != "advertiser"
         party = view.group if by_group else view.advertiser  # whose bid it is: never sets its own price
         return ranking.Pick(
             *ranking.pick_best(
-                slate.sums, view.columns, slate.prior_logit, view.bid, view.slope, view.quality, party,
-                self.bound[: view.places], ranking.tie_start(crc32(decision_id), view.places),
+                slate.sums, view.columns, slate.prior_logit, view.bid, view.per_click, view.quality, party,
+                self.index, self.left, self.bound, ranking.tie_start(crc32(decision_id), view.places),
             )
         )  # fmt: skip
 
@@ -191,8 +207,7 @@ class Chooser:
                 break
             wins.append(self._price(slate, pick, ad_index))
             taken.append(pick.best)
-            self.bound[pick.best] = -np.inf
-            self.reason[pick.best] = _SAME
+            self.bound[pick.at] = -np.inf
         return wins
 
     def _price(self, slate: Slate, pick: ranking.Pick, ad_index: int) -> Win:
@@ -203,7 +218,7 @@ class Chooser:
         assert group is not None
         assert campaign is not None
         bid = group.pricing.bid_micros
-        v = 1000.0 * pick.pctr if ads.slope[at] else 1.0
+        v = 1000.0 * pick.pctr if ads.per_click[at] else 1.0
         price = pricing.least_bid(bid, v, float(ads.quality[at]), slate.floor_micros, pick.rival_score)
         return Win(
             ad_index=ad_index, creative_index=at, creative_id=creative.id, ad_group_id=group.id,
@@ -214,19 +229,11 @@ class Chooser:
             rival_index=pick.rival,
         )  # fmt: skip
 
-    def _count_losers(self, wins: list[Win]) -> dict[str, int]:
-        """Count who lost and why, for the placement and for each campaign. Winners are nobody's loss."""
-        view = self.state.catalogue.ads.view()
-        reason = self.reason[: view.places]
-        for win in wins:
-            reason[win.creative_index] = 1  # not counted
-        campaigns = self.state.catalogue.campaign_accounts.count
-        if campaigns > len(self.funnel):
-            grown = np.zeros((max(campaigns, 2 * len(self.funnel)), self.funnel.shape[1]), dtype=np.int64)
-            grown[: len(self.funnel)] = self.funnel
-            self.funnel = grown
-        self.totals[:] = 0
-        eligibility.tally(reason, view.campaign, _OUTBID, self.funnel, self.totals)
+    def _count_losers(self, view: View) -> dict[str, int]:
+        """Count the outbid, and tell all losers by reason. Winners are nobody's loss."""
+        ranking.count_outbid(
+            self.index, self.left, self.bound, _OUTBID, view.campaign, self.funnel, self.totals
+        )
         totals: list[int] = self.totals.tolist()
         return {code: count for code, count in zip(REASON_CODES, totals, strict=True) if count}
 

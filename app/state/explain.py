@@ -144,7 +144,7 @@ class Explainer(Chooser):
         win = super()._price(slate, pick, ad_index)
         ads = self.state.catalogue.ads
         quality = float(ads.quality[pick.best])
-        v = 1000.0 * pick.pctr if ads.slope[pick.best] else 1.0
+        v = 1000.0 * pick.pctr if ads.per_click[pick.best] else 1.0
         rival = ads.creatives[pick.rival] if pick.rival >= 0 else None
         floor = slate.floor_micros
         self._slots[self._now].append(
@@ -161,26 +161,27 @@ class Explainer(Chooser):
 
     def _worthiest(self, slate: Slate) -> list[int]:
         """Find the ads of the highest exact scores among those still in, best first."""
-        view = self.state.catalogue.ads.view()
-        short = self._shortlist(np.flatnonzero(self.reason[: view.places] == 0))
+        view = slate.view
+        short = self._shortlist(self.index[: self.left], self.bound[: self.left])
         logits = slate.prior_logit + slate.sums[view.columns[:, short]].sum(axis=0, dtype=np.float64)
-        v = np.where(view.slope[short] != 0, 1000.0 / (1.0 + np.exp(-logits)), 1.0)
+        v = np.where(view.per_click[short] != 0, 1000.0 / (1.0 + np.exp(-logits)), 1.0)
         order = np.argsort(-view.bid[short] * v * view.quality[short], kind="stable")[: self._count]
         finalists: list[int] = short[order].tolist()
         return sorted(finalists, key=lambda at: -self._worth(slate, at)[1])
 
-    def _shortlist(self, standing: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _shortlist(self, index: NDArray[np.int32], bounds: NDArray[np.float32]) -> NDArray[np.int32]:
         """Keep those whose upper bound reaches the best ones' lower bounds."""
-        if standing.size <= self._count:
-            return standing
-        bounds = self.bound[standing]
+        if index.size <= self._count:
+            return index
         least = np.partition(bounds, -self._count)[-self._count] - ranking.TANGENT_GAP - ranking.MARGIN
-        return np.compress(bounds >= least, standing)
+        return np.compress(bounds >= least, index)
 
     def _worth(self, slate: Slate, at: int) -> tuple[float, float, float]:
         """Compute one ad's (ecpm, score, pctr) by the auction's own arithmetic."""
-        view = self.state.catalogue.ads.view()
-        worth, pctr = ranking.worth_at(slate.sums, view.columns, slate.prior_logit, view.bid, view.slope, at)
+        view = slate.view
+        worth, pctr = ranking.worth_at(
+            slate.sums, view.columns, slate.prior_logit, view.bid, view.per_click, at
+        )
         return float(worth), float(worth * view.quality[at]), float(pctr)
 
     def _candidate(self, slate: Slate, at: int) -> Candidate:
@@ -191,7 +192,7 @@ class Explainer(Chooser):
         assert campaign is not None
         ecpm, score, pctr = self._worth(slate, at)
         columns = ads.columns[:, at].tolist()
-        logit = ranking.logit_at(slate.sums, self.state.catalogue.ads.view().columns, slate.prior_logit, at)
+        logit = ranking.logit_at(slate.sums, slate.view.columns, slate.prior_logit, at)
         advertiser = self.state.catalogue.above(group)[1]
         keys = column_keys(creative, group, campaign, advertiser)
         names = ["any", *(f"{what}:{which}" for what, which in keys)]

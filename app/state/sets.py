@@ -1,4 +1,4 @@
-"""Sets of ads, one byte per ad, and the targeting dimensions that name them."""
+"""Sets of ads, one bit per ad, and the targeting dimensions that name them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.catalogue import Rule
-from app.rules.eligibility import Clause
+from app.rules.eligibility import EVERYONE, Clause, bits_of
 
 Answer = TypeVar("Answer")
 _UNASKED: Any = object()
@@ -18,10 +18,14 @@ SCRATCH = 8  # the first rows are scratch, for conditions of one request that no
 
 
 class Sets:
-    """Rows of bytes: `rows[r, a]` is 1 where ad a is in set r. Sets are made when first named."""
+    """Rows of words of bits: bit a % 64 of `rows[r, a // 64]` says whether ad a is in set r.
+
+    Sets are made when first named. The first SCRATCH rows are not sets but places for one request's own.
+    """
 
     def __init__(self, capacity: int) -> None:
-        self.rows: NDArray[np.uint8] = np.zeros((64, capacity), dtype=np.uint8)
+        self.words = -(-capacity // 64)
+        self.rows: NDArray[np.uint64] = np.zeros((64, self.words), dtype=np.uint64)
         self.by_key: dict[Hashable, int] = {}
         self._of_ad: dict[int, list[int]] = {}
         self._answers: dict[Hashable, Any] = {}
@@ -42,12 +46,15 @@ class Sets:
 
     def place(self, ad: int, keys: Iterable[Hashable]) -> None:
         """Put an ad into exactly these sets."""
-        for row in self._of_ad.pop(ad, ()):
-            self.rows[row, ad] = 0
-        mine = [self.make(key) for key in keys]
-        for row in mine:
-            self.rows[row, ad] = 1
+        word, bit = ad // 64, np.uint64(1 << ad % 64)
+        self.rows[self._of_ad.pop(ad, []), word] &= ~bit
+        mine = list(dict.fromkeys(self.make(key) for key in keys))
+        self.rows[mine, word] |= bit
         self._of_ad[ad] = mine
+
+    def write(self, row: int, members: NDArray[np.bool_]) -> None:
+        """Write a scratch row, ad by ad."""
+        self.rows[row] = bits_of(members, self.words)
 
     def known(self, family: str, values: Iterable[Any]) -> tuple[int, ...]:
         """Find the rows of those of a family's values that any ad ever named."""
@@ -91,11 +98,11 @@ class Dimension:
                 keys.append((self.name, side, value))
         return keys
 
-    def clause(self, sets: Sets, reason: int, values: tuple[Any, ...]) -> Clause | None:
-        """Say what a request with these values means to the ads: None when no ad minds."""
+    def clause(self, sets: Sets, reason: int, values: tuple[Any, ...]) -> tuple[int, ...]:
+        """Say what a request with these values means to the ads, as a flat clause; empty when none minds."""
         return sets.remembered((self.name, values), lambda: self._clause(sets, reason, values))
 
-    def _clause(self, sets: Sets, reason: int, values: tuple[Any, ...]) -> Clause | None:
+    def _clause(self, sets: Sets, reason: int, values: tuple[Any, ...]) -> tuple[int, ...]:
         restricted = sets.find((self.name, "restricted"))
         terms: list[Any] = list(values)
         numbers = [value for value in terms if isinstance(value, int | float)]
@@ -108,7 +115,7 @@ class Dimension:
         any_of = tuple(row for row in included if row is not None)
         none_of = tuple(row for row in excluded if row is not None)
         if restricted is None and not none_of:
-            return None
+            return ()
         if restricted is None:
-            return Clause(reason, -1, (), none_of)
-        return Clause(reason, restricted, any_of, none_of)
+            return Clause(reason, EVERYONE, (), none_of).flat()
+        return Clause(reason, restricted, any_of, none_of).flat()

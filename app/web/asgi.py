@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from time import perf_counter
 from typing import Any, NamedTuple
 
+import structlog
+from starlette.types import ASGIApp
+
 from app.domain.refusals import Busy, Refused
 from app.flows.node import Node
-from app.web.problems import PROBLEM_JSON, headers_of, problem_of
+from app.web.problems import PROBLEM_JSON, body_of, headers_of, problem_of
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
+LOG = structlog.get_logger()
 MAX_BODY = 1 << 20
+PROBLEM = (b"content-type", PROBLEM_JSON.encode())
 JSON = (b"content-type", b"application/json")
 NO_STORE = (b"cache-control", b"no-store, private")
 _GZIP_WORTH = 1_400  # under a packet there is nothing to gain
@@ -97,6 +102,9 @@ class Door:
             if isinstance(error, Busy):
                 self._shed.labels(error.code).inc()
             answer = self.refuse(error)
+        except Exception:
+            LOG.exception("bug", path=scope["path"])
+            answer = Answer(500, body_of(500, "internal", None), [PROBLEM], "internal")
         await _send(send, answer, scope)
         self._count(answer.outcome, perf_counter() - started)
 
@@ -108,10 +116,36 @@ class Door:
         self._seconds.observe(seconds)
 
 
+class Front:
+    """Hands the hot routes to their doors by path, before any router; all else to the application behind.
+
+    `exact` are whole paths, `tokens` the starts of paths that end in a token.
+    """
+
+    def __init__(self, behind: ASGIApp, exact: Mapping[str, Door], tokens: Mapping[str, Door]) -> None:
+        self.behind = behind
+        self.exact = exact
+        self.tokens = tokens
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path: str = scope["path"]
+            door = self.exact.get(path)
+            if door is None and (door := self.tokens.get(path[:3])) is not None:
+                token = path[3:]
+                scope["path_params"] = {"token": token}
+                if not token or "/" in token:
+                    door = None
+            if door is not None:
+                await door(scope, receive, send)
+                return
+        await self.behind(scope, receive, send)
+
+
 def problem_answer(error: Refused | Busy) -> Answer:
     """Answer a refusal as RFC 9457 problem details."""
     status, body = problem_of(error)
-    headers: Headers = [(b"content-type", PROBLEM_JSON.encode())]
+    headers: Headers = [PROBLEM]
     headers += [(name.lower().encode(), value.encode()) for name, value in headers_of(error).items()]
     return Answer(status, body, headers, error.code)
 

@@ -1,4 +1,4 @@
-"""An ad's tracking URLs and tokens, each written when it is first asked for.
+"""An ad's tracking URLs and tokens, written when the first of them is asked for.
 
 Knows the public URL's shape and nothing of what the routes do.
 """
@@ -13,7 +13,7 @@ _PATHS = {"impression": "/i/", "click": "/c/", "dismissal": "/x/", "win": "/w/",
 class AdLinks:
     """The URLs and tokens of one ad, made of its one seal.
 
-    Cost    about 2 us for each kind that is used, at its first use; nothing for the others.
+    Cost    about 2 us at the first use, for all kinds; an ad that shows none of them pays nothing.
     """
 
     __slots__ = ("_base", "_texts", "_tokens", "sealed")
@@ -22,14 +22,13 @@ class AdLinks:
         self.sealed = sealed
         self._base = base
         self._tokens = tokens
-        self._texts: dict[str, str] = {}
+        self._texts: dict[str, str] | None = None
 
     def token(self, kind: str) -> str:
         """Write the ad's token of one kind."""
-        text = self._texts.get(kind)
-        if text is None:
-            text = self._texts[kind] = self._tokens.token(self.sealed, kind)
-        return text
+        if self._texts is None:
+            self._texts = self._tokens.texts(self.sealed)
+        return self._texts[kind]
 
     @property
     def impression_url(self) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from app.domain.refusals import Refused
 from app.flows.node import Node
 from app.web.ads import AdsDoor
-from app.web.asgi import Answer, Asked, Door, Handler
+from app.web.asgi import Answer, Asked, Door, Front, Handler
 from app.web.bids import BidsDoor, refuse_bare
 from app.web.events import EventsDoor
 from app.web.health import health_routes
@@ -19,28 +18,28 @@ from app.web.problems import problem
 from app.web.tokens import Tokens
 from app.web.tracking import Tracking
 
-GET = ("GET", "HEAD")
+GET, POST = ("GET", "HEAD"), ("POST",)
 
 
-def public_app(node: Node, tokens: Tokens, links: Links) -> Starlette:
-    """Build the public application."""
+def public_app(node: Node, tokens: Tokens, links: Links) -> Front:
+    """Build the public application: the doors in front, health and refusals in a Starlette behind them."""
     tracking = Tracking(node, tokens, links)
     gate = _open if node.settings.open_doors else _closed
-    routes = [
-        Route("/v1/ads", Door("/v1/ads", ("POST",), gate(AdsDoor(node, links, tokens)), node)),
-        Route(
-            "/openrtb2/bid",
-            Door("/openrtb2/bid", ("POST",), gate(BidsDoor(node, links, tokens)), node, refuse_bare),
-        ),
-        Route("/v1/events", Door("/v1/events", ("POST",), gate(EventsDoor(node, tokens)), node)),
-        Route("/c/{token}", Door("/c", GET, tracking.click, node)),
-        *(Route(f"/{p}/{{token}}", Door(f"/{p}", GET, tracking.impression, node)) for p in "ib"),
-        *(Route(f"/{p}/{{token}}", Door(f"/{p}", GET, tracking.notice, node)) for p in "wlx"),
-        *health_routes(node),
-    ]
-    app = Starlette(routes=routes, exception_handlers={404: _not_found, 405: _wrong_method, Exception: _bug})
+    exact = {
+        "/v1/ads": Door("/v1/ads", POST, gate(AdsDoor(node, links, tokens)), node),
+        "/v1/events": Door("/v1/events", POST, gate(EventsDoor(node, tokens)), node),
+        "/openrtb2/bid": Door("/openrtb2/bid", POST, gate(BidsDoor(node, links, tokens)), node, refuse_bare),
+    }
+    handlers = {"/c/": tracking.click}
+    handlers |= dict.fromkeys(("/i/", "/b/"), tracking.impression)
+    handlers |= dict.fromkeys(("/w/", "/l/", "/x/"), tracking.notice)
+    by_token = {start: Door(start[:2], GET, handler, node) for start, handler in handlers.items()}
+    app = Starlette(
+        routes=health_routes(node),
+        exception_handlers={404: _not_found, 405: _wrong_method, Exception: _bug},
+    )
     app.router.redirect_slashes = False
-    return app
+    return Front(app, exact, by_token)
 
 
 def _open(handler: Handler) -> Handler:

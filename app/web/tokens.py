@@ -1,12 +1,15 @@
-"""Tokens: what every tracking URL ends in. One seal per ad, a short keyed tag per kind of event.
+"""Tokens: what every tracking URL ends in. One seal per ad, and for each kind of event a tag of its own.
 
 Knows keys and bytes; it must not know routes, the catalogue or the journal. As bytes, a token is
 
-    version 1 | day of issue 2 | nonce 12 | AES-256-GCM of the plaintext, with its tag 16 | kind tag 8
+    version 1 | day of issue 2 | nonce 12 | AES-256-GCM of the plaintext, with its tag 16 | kind tag 9
 
 The first three bytes are clear and authenticated: they name the key of the day, HKDF(master, day).
-The kind tag is a keyed BLAKE2b over all before it, so that an impression's token opens no click; it
-also refuses a forgery before anything is decrypted.
+The kind tag is the kind's own nine bytes of a keyed BLAKE2b over all before it, so that an impression's
+token opens no click; it also refuses a forgery before anything is decrypted.
+
+The sealed part and each tag are multiples of three bytes, so an ad costs one hash and one base64: the text
+of any kind is the sealed part's and the tag's, cut from it.
 """
 
 from __future__ import annotations
@@ -38,12 +41,18 @@ _HEADER = struct.Struct(">BH")
 _COUNTER = struct.Struct(">I")
 _NONCE_BYTES = 12
 _GCM_TAG_BYTES = 16
-_KIND_TAG_BYTES = 8
+_KIND_TAG_BYTES = 9
+_KIND_TAG_CHARS = 12  # as base64
+_TAGS_CHARS = len(KINDS) * _KIND_TAG_CHARS
+_TAG_OF = {kind: slice(at * _KIND_TAG_BYTES, (at + 1) * _KIND_TAG_BYTES) for at, kind in enumerate(KINDS)}
+_TEXT_OF = [(kind, slice(at * _KIND_TAG_CHARS, (at + 1) * _KIND_TAG_CHARS)) for at, kind in enumerate(KINDS)]
 _PREFIX_BYTES = _HEADER.size + _NONCE_BYTES
 # schema, decision id, ad index, creative index, generation, schema version, price, price kind, pCTR,
 # variant, issued at; then the lengths of creative, placement and publisher id, rows and columns.
 _FIXED = struct.Struct("<B15sBIIHqBdiqHHHHH")
-_LEAST_BYTES = _PREFIX_BYTES + _FIXED.size + _GCM_TAG_BYTES + _KIND_TAG_BYTES
+_SEAL_BYTES = _PREFIX_BYTES + _GCM_TAG_BYTES  # of a seal, beyond the plaintext
+_PADDINGS = (b"", bytes(2), bytes(1))  # by what is over after dividing by three
+_LEAST_BYTES = _SEAL_BYTES + _FIXED.size + _KIND_TAG_BYTES
 _PRICE_KINDS = ("cpm", "cpc", "cpa", "ocpm")
 _PRICE_KIND_NUMBER = {kind: number for number, kind in enumerate(_PRICE_KINDS)}
 # Days whose keys are kept ready, over all masters; only days of genuine tokens get in.
@@ -59,24 +68,22 @@ class TokenExpired(Refused):
 
 
 class _DayKeys:
-    """What one master makes of one day: the cipher, and a keyed hash ready to copy for each kind."""
+    """What one master makes of one day: the cipher, and a keyed hash ready to copy."""
 
-    __slots__ = ("cipher", "hashes")
+    __slots__ = ("_hash", "cipher")
 
     def __init__(self, master: bytes, day: int) -> None:
         info = b"adjudge token " + day.to_bytes(2, "big")
         material = HKDF(algorithm=SHA256(), length=64, salt=None, info=info).derive(master)
         self.cipher = AESGCM(material[:32])
-        self.hashes = {
-            kind: blake2b(digest_size=_KIND_TAG_BYTES, key=material[32:], person=kind.encode())
-            for kind in KINDS
-        }
+        # The full size, whatever of it is used: a kind more (a seventh, the last) changes no other's tag.
+        self._hash = blake2b(digest_size=64, key=material[32:], person=b"kinds")
 
-    def tag(self, sealed: bytes, kind: str) -> bytes:
-        """Bind sealed bytes to a kind."""
-        digest = self.hashes[kind].copy()
+    def tags(self, sealed: bytes) -> bytes:
+        """Make the tags that bind sealed bytes to each kind; one tells nothing of another."""
+        digest = self._hash.copy()
         digest.update(sealed)
-        return digest.digest()
+        return digest.digest()[: len(KINDS) * _KIND_TAG_BYTES]
 
 
 class Tokens:
@@ -105,7 +112,7 @@ class Tokens:
         self._keys: dict[tuple[bytes, int], _DayKeys] = {}
 
     def seal(self, ad: ServedAd) -> bytes:
-        """Seal what an ad's events will carry. Call once per ad; `token` makes the texts of it.
+        """Seal what an ad's events will carry. Call once per ad; `texts` makes the tokens of it.
 
         Cost    one AES-GCM of some 130 bytes, about 2 us.
         """
@@ -115,14 +122,20 @@ class Tokens:
         nonce = self._next_nonce()
         return header + nonce + keys.cipher.encrypt(nonce, _pack(ad), header)
 
-    def token(self, sealed: bytes, kind: str) -> str:
-        """Write sealed bytes as the token of one kind: base64url without padding.
+    def texts(self, sealed: bytes) -> dict[str, str]:
+        """Write sealed bytes as the token of each kind: base64url without padding.
 
-        Cost    one short keyed hash, about 2 us.
+        Cost    one keyed hash and one base64, about 2 us for all kinds together.
         """
         day = int.from_bytes(sealed[1:3], "big")
-        tag = self._keys_of(self._masters[0], day).tag(sealed, kind)
-        return urlsafe_b64encode(sealed + tag).rstrip(b"=").decode()
+        tags = self._keys_of(self._masters[0], day).tags(sealed)
+        text = urlsafe_b64encode(sealed + tags).decode()
+        shared, tags_text = text[:-_TAGS_CHARS], text[-_TAGS_CHARS:]
+        return {kind: shared + tags_text[its_own] for kind, its_own in _TEXT_OF}
+
+    def token(self, sealed: bytes, kind: str) -> str:
+        """Write sealed bytes as the token of one kind."""
+        return self.texts(sealed)[kind]
 
     def open(self, token: str, kind: str, now_ms: int) -> ServedAd:
         """Read a token of a kind.
@@ -172,9 +185,10 @@ class Tokens:
         wrong_kind = False
         for master in self._masters:
             keys = self._keys.get((master, day)) or _DayKeys(master, day)
-            if compare_digest(keys.tag(sealed, kind), tag):
+            tags = keys.tags(sealed)
+            if compare_digest(tags[_TAG_OF[kind]], tag):
                 return self._keep(master, day, keys)
-            wrong_kind = wrong_kind or any(compare_digest(keys.tag(sealed, other), tag) for other in KINDS)
+            wrong_kind = wrong_kind or any(compare_digest(tags[other], tag) for other in _TAG_OF.values())
         if wrong_kind:
             raise Refused("wrong_kind", "the token is of another kind of event")
         raise _forged()
@@ -238,7 +252,8 @@ def _pack(ad: ServedAd) -> bytes:
         len(ad.rows),
         len(ad.columns),
     )
-    return b"".join((fixed, creative, placement, publisher, ad.rows, ad.columns))
+    plain = b"".join((fixed, creative, placement, publisher, ad.rows, ad.columns))
+    return plain + _PADDINGS[(_SEAL_BYTES + len(plain)) % 3]
 
 
 def _unpack(plain: bytes) -> ServedAd:
@@ -251,7 +266,7 @@ def _unpack(plain: bytes) -> ServedAd:
     publisher += placement
     rows += publisher
     columns += rows
-    assert columns == len(plain)
+    assert 0 <= len(plain) - columns < 3, "padding"
     return ServedAd(
         decision_id=decision_id,
         ad_index=ad_index,

@@ -205,7 +205,7 @@ def _ads(one: State, other: State) -> dict[str, tuple[Any, Any]]:
     """Pair what the auction reads of the ads."""
     mine, yours = one.catalogue.ads, other.catalogue.ads
     n = mine.count
-    arrays = ("bid", "log_bid", "slope", "quality", "group", "campaign", "advertiser", "own", "reason")
+    arrays = ("bid", "log_score", "per_click", "quality", "group", "campaign", "advertiser", "own", "reason")
     pairs: dict[str, tuple[Any, Any]] = {
         name: (getattr(mine, name)[:n].tobytes(), getattr(yours, name)[:n].tobytes()) for name in arrays
     }

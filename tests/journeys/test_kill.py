@@ -33,7 +33,7 @@ CHECK_EVERY = 17
 AT_START = 0.1  # share of the kills that come while a node starts
 EARLY = 0.3  # share of the lives in which people come before the node is ready
 COMMANDS = 10  # kills of the real command, which takes two seconds to start
-LEFT_BEHIND_S = 60.0  # how long its processes may take to notice
+LEFT_BEHIND_S = 20.0  # how long its processes may take to notice
 
 
 async def live_and_die(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from app.rules.eligibility import EVERYONE, Clause, judge, judge_plain, program, tally
+from app.rules.eligibility import (
+    EVERYONE,
+    Clause,
+    bits_of,
+    judge,
+    judge_plain,
+    name_all,
+    program,
+    take_out,
+)
 
 SETS = 6
 set_numbers = st.lists(st.integers(0, SETS - 1), max_size=3).map(tuple)
@@ -30,17 +39,44 @@ clauses = st.lists(
 @st.composite
 def crowds(draw: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Sets over some ads, a few of which are out already."""
-    count = draw(st.integers(0, 9))
+    count = draw(st.sampled_from([0, 1, 5, 9, 63, 64, 65, 130]))
     bits = st.lists(st.integers(0, 1), min_size=count, max_size=count)
     sets = np.array([draw(bits) for _ in range(SETS)], dtype=np.uint8).reshape(SETS, count)
     reason = draw(st.lists(st.sampled_from([0, 0, 0, 1, 9]), min_size=count, max_size=count))
     return sets, np.array(reason, dtype=np.uint8)
 
 
-def judged(todo: list[Clause], sets: NDArray[np.uint8], reason: NDArray[np.uint8]) -> list[int]:
-    answer = reason.copy()
-    judge(program(todo), sets, answer, np.empty_like(answer))
-    return [int(code) for code in answer]
+class Judged(NamedTuple):
+    """What the kernel made of a crowd: who is still in, and who was counted under which reason."""
+
+    alive: list[int]
+    by_ad: list[list[int]]  # by reason and ad: every ad has a campaign of its own here
+    totals: list[int]
+
+
+def packed(sets: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    words = -(-sets.shape[1] // 64)
+    return np.array([bits_of(row == 1, words) for row in sets], dtype=np.uint64).reshape(len(sets), words)
+
+
+def judged(todo: list[Clause], sets: NDArray[np.uint8], reason: NDArray[np.uint8]) -> Judged:
+    count = reason.size
+    alive = bits_of(reason == 0, -(-count // 64))
+    campaign = np.arange(max(count, 1), dtype=np.int32)
+    funnel, totals = np.zeros((41, max(count, 1)), np.int64), np.zeros(41, np.int64)
+    judge(program(todo), packed(sets), alive, np.empty_like(alive), campaign, funnel, totals)
+    index = np.zeros(max(count, 1), np.int32)
+    left = name_all(alive, index)
+    return Judged(index[:left].tolist(), funnel.tolist(), totals.tolist())
+
+
+def expected(reason: NDArray[np.uint8], answer: NDArray[np.uint8]) -> Judged:
+    """Say the same of the plain twin's answer."""
+    counts = np.zeros((41, max(answer.size, 1)), dtype=np.int64)
+    for ad, (was, code) in enumerate(zip(reason.tolist(), answer.tolist(), strict=True)):
+        if was == 0 and code:
+            counts[code, ad] += 1
+    return Judged(np.flatnonzero(answer == 0).tolist(), counts.tolist(), counts.sum(axis=1).tolist())
 
 
 @given(clauses, crowds())
@@ -48,20 +84,7 @@ def test_the_kernel_judges_as_its_plain_twin(
     todo: list[Clause], crowd: tuple[NDArray[np.uint8], NDArray[np.uint8]]
 ) -> None:
     sets, reason = crowd
-    assert judged(todo, sets, reason) == judge_plain(todo, sets, reason).tolist()
-
-
-@given(clauses, crowds())
-def test_a_loser_keeps_the_first_reason_that_applied(
-    todo: list[Clause], crowd: tuple[NDArray[np.uint8], NDArray[np.uint8]]
-) -> None:
-    sets, reason = crowd
-    one_by_one = reason
-    for clause in todo:
-        before = one_by_one
-        one_by_one = np.array(judged([clause], sets, before), dtype=np.uint8)
-        assert (one_by_one[before != 0] == before[before != 0]).all()
-    assert judged(todo, sets, reason) == one_by_one.tolist()
+    assert judged(todo, sets, reason) == expected(reason, judge_plain(todo, sets, reason))
 
 
 ONE = np.array([[1], [1], [0]], dtype=np.uint8)  # one ad: in sets 0 and 1, not in 2
@@ -85,18 +108,18 @@ TABLE = [
 
 @pytest.mark.parametrize(("clause", "passes", "why"), TABLE, ids=[row[2] for row in TABLE])
 def test_what_a_clause_means(clause: Clause, passes: bool, why: str) -> None:
-    assert judged([clause], ONE, np.zeros(1, np.uint8)) == [0 if passes else 7], why
+    assert judged([clause], ONE, np.zeros(1, np.uint8)).alive == ([0] if passes else []), why
 
 
-@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 3)), max_size=30))
-def test_losers_are_counted_by_reason_and_campaign(
-    ads: list[tuple[int, int]],
-) -> None:
-    reason = np.array([code for code, _ in ads], dtype=np.uint8)
-    campaign = np.array([number for _, number in ads], dtype=np.int32)
-    funnel, totals = np.zeros((4, 8), dtype=np.int64), np.zeros(8, dtype=np.int64)
-    tally(reason, campaign, 6, funnel, totals)
-    counted = Counter((code or 6, number) for code, number in ads if code != 1)
-    assert {(code, number): int(funnel[number, code]) for code, number in counted} == counted
-    assert funnel.sum() == len([ad for ad in ads if ad[0] != 1])
-    assert funnel.sum(axis=0).tolist() == totals.tolist()
+@given(st.lists(st.integers(0, 129), max_size=8), st.lists(st.booleans(), min_size=130, max_size=130))
+def test_named_ads_are_taken_out_once_and_counted(places: list[int], members: list[bool]) -> None:
+    alive = bits_of(np.array(members), 3)
+    campaign = np.array([place % 4 for place in range(130)], dtype=np.int32)
+    funnel, totals = np.zeros((8, 4), np.int64), np.zeros(8, np.int64)
+    take_out(np.array(places, dtype=np.int64), 6, alive, campaign, funnel, totals)
+    gone = {place for place in places if members[place]}
+    index = np.zeros(130, np.int32)
+    left = name_all(alive, index)
+    assert index[:left].tolist() == [at for at, inside in enumerate(members) if inside and at not in gone]
+    assert totals.sum() == totals[6] == funnel[6].sum() == len(gone)
+    assert Counter(place % 4 for place in gone) == {at: int(n) for at, n in enumerate(funnel[6]) if n}

@@ -50,23 +50,24 @@ def sell(offers: list[Offer], floor_micros: int, start: int = 0) -> Sale | None:
     count = len(offers)
     logits = [math.log(o.pctr / (1 - o.pctr)) if o.pctr is not None else -4.0 for o in offers]
     sums = np.array([0.0, *logits], dtype=np.float32)
-    columns = np.zeros((6, count), dtype=np.int32)
+    columns = np.zeros((6, count), dtype=np.uint16)
     columns[5] = np.arange(1, count + 1)
     bid = np.array([offer.bid_micros for offer in offers], dtype=np.float64)
-    slope = np.array([offer.pctr is not None for offer in offers], dtype=np.float32)
+    per_click = np.array([offer.pctr is not None for offer in offers], dtype=np.uint8)
     quality = np.array([offer.quality for offer in offers], dtype=np.float64)
-    log_bid = np.log(bid * np.where(slope > 0, 1000.0, 1.0)).astype(np.float32)
-    log_quality = np.log(quality).astype(np.float32)
+    log_score = np.log(bid * np.where(per_click > 0, 1000.0, 1.0) * quality).astype(np.float32)
     party = np.array([offer.party for offer in offers], dtype=np.int32)
-    reason, bound = np.zeros(count, np.uint8), np.zeros(count, np.float32)
+    index, bound = np.arange(count, dtype=np.int32), np.zeros(count, np.float32)
     sums[0] = 0.0
-    bound_all(sums, columns, 0.0, log_bid, log_quality, slope, reason, bound)
+    bound_all(sums, columns, 0.0, log_score, per_click, index, count, bound)
+    left = count
     if floor_micros > 0:
-        drop_below_floor(
-            sums, columns, 0.0, bid, log_quality, slope, float(floor_micros), np.uint8(7), reason, bound
+        counts = np.zeros(count, np.int32), np.zeros((8, 1), np.int64), np.zeros(8, np.int64)
+        left = drop_below_floor(
+            sums, columns, 0.0, bid, quality, per_click, float(floor_micros), index, left, bound, 7, *counts
         )
-    best, _, _, rival_score, pctr = pick_best(
-        sums, columns, 0.0, bid, slope, quality, party, bound, start if count else 0
+    _, best, _, _, rival_score, pctr = pick_best(
+        sums, columns, 0.0, bid, per_click, quality, party, index, left, bound, start if count else 0
     )
     if best < 0:
         return None

@@ -27,19 +27,25 @@ class Auction(NamedTuple):
     """Arrays of one auction, as the state keeps them."""
 
     sums: NDArray[np.float32]
-    columns: NDArray[np.int32]
+    columns: NDArray[np.uint16]
     base: float
     bid: NDArray[np.float64]
-    slope: NDArray[np.float32]
+    slope: NDArray[np.uint8]
     quality: NDArray[np.float64]
     party: NDArray[np.int32]
     reason: NDArray[np.uint8]
 
+    def places(self) -> NDArray[np.int32]:
+        """The places of those still in."""
+        return np.flatnonzero(self.reason == 0).astype(np.int32)
+
     def bound(self) -> NDArray[np.float32]:
-        log_bid = np.log(self.bid * np.where(self.slope > 0, 1000.0, 1.0)).astype(np.float32)
-        out = np.zeros(self.bid.size, np.float32)
-        log_quality = np.log(self.quality).astype(np.float32)
-        bound_all(self.sums, self.columns, self.base, log_bid, log_quality, self.slope, self.reason, out)
+        """The bounds of those still in, in the order of their places."""
+        worth = self.bid * np.where(self.slope > 0, 1000.0, 1.0) * self.quality
+        index = self.places()
+        out = np.zeros(index.size, np.float32)
+        log_score = np.log(worth).astype(np.float32)
+        bound_all(self.sums, self.columns, self.base, log_score, self.slope, index, index.size, out)
         return out
 
     def logit(self, ad: int) -> float:
@@ -58,12 +64,12 @@ def auctions(draw: Any, weights: st.SearchStrategy[float] = exact_weights) -> Au
         return np.array(draw(st.lists(values, min_size=size, max_size=size)), dtype=dtype)
 
     sums = array(weights, np.float32, WIDTH)
-    columns = array(st.integers(1, WIDTH - 1), np.int32, 6 * count).reshape(6, count)
+    columns = array(st.integers(1, WIDTH - 1), np.uint16, 6 * count).reshape(6, count)
     columns[0] = 0
     return Auction(
         sums=sums, columns=columns, base=draw(st.sampled_from([0.0, -4.625, 3.25])),
         bid=array(st.sampled_from([1.0, 500.0, 500.0, 2e9, 1e15]), np.float64),
-        slope=array(st.integers(0, 1), np.float32),
+        slope=array(st.integers(0, 1), np.uint8),
         quality=array(st.sampled_from([1.0, 1.0, 0.5, 2.0]), np.float64),
         party=array(st.integers(0, 3), np.int32),
         reason=array(st.sampled_from([0, 0, 0, 5]), np.uint8),
@@ -74,7 +80,7 @@ def picked(auction: Auction, start: int) -> Pick:
     return Pick(
         *pick_best(
             auction.sums, auction.columns, auction.base, auction.bid, auction.slope, auction.quality,
-            auction.party, auction.bound(), start,
+            auction.party, auction.places(), auction.places().size, auction.bound(), start,
         )
     )  # fmt: skip
 
@@ -90,7 +96,7 @@ def picked_plainly(auction: Auction, start: int) -> Pick:
 def test_the_kernel_picks_the_exact_best_and_its_rival(auction: Auction, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, max(0, auction.bid.size - 1)))
     fast, plain = picked(auction, start), picked_plainly(auction, start)
-    assert (fast.best, fast.rival) == (plain.best, plain.rival)
+    assert (fast.at, fast.best, fast.rival) == (plain.at, plain.best, plain.rival)
     assert fast.score == pytest.approx(plain.score, rel=1e-12)
     assert fast.rival_score == pytest.approx(plain.rival_score, rel=1e-12)
     assert fast.pctr == pytest.approx(plain.pctr, rel=1e-12)
@@ -116,10 +122,7 @@ def test_the_rival_is_of_another_party_and_both_are_eligible(auction: Auction, d
 
 @given(auctions(st.floats(-30, 30, width=32)))
 def test_the_bound_is_above_the_score_and_close_to_it(auction: Auction) -> None:
-    for ad, bound in enumerate(auction.bound().tolist()):
-        if auction.reason[ad]:
-            assert bound == -math.inf
-            continue
+    for ad, bound in zip(auction.places().tolist(), auction.bound().tolist(), strict=True):
         exact = math.log(auction.worth(ad)) + math.log(auction.quality[ad])
         assert bound >= exact - MARGIN
         assert bound <= exact + TANGENT_GAP + MARGIN
@@ -138,20 +141,28 @@ def test_rows_are_added_whatever_their_number(count: int, width: int, data: st.D
     weights = (np.arange(14 * WIDTH, dtype=np.float32).reshape(14, WIDTH) - 60) / 8
     rows = np.array(data.draw(st.permutations(range(14)))[:count], dtype=np.int32)
     sums = np.ones(WIDTH, dtype=np.float32)
-    ranking.add_rows(weights, rows, width, sums)
+    touched = np.array(data.draw(st.lists(st.booleans(), min_size=14, max_size=14)))
+    weights[~touched] = 0
+    ranking.add_rows(weights, touched, rows, width, sums)
     plain = [1.0 + (sum(float(weights[row, c]) for row in rows) if c < width else 0.0) for c in range(WIDTH)]
     assert sums.tolist() == plain
 
 
 def dropped(auction: Auction, floor: float) -> list[int]:
-    reason, bound = auction.reason.copy(), auction.bound()
-    log_quality = np.log(auction.quality).astype(np.float32)
-    ranking.drop_below_floor(
-        auction.sums, auction.columns, auction.base, auction.bid, log_quality, auction.slope, floor,
-        np.uint8(9), reason, bound,
+    index, bound = auction.places(), auction.bound()
+    before = dict(zip(index.tolist(), bound.tolist(), strict=True))
+    campaign = np.zeros(auction.bid.size, np.int32)
+    funnel, totals = np.zeros((10, 1), np.int64), np.zeros(10, np.int64)
+    left = ranking.drop_below_floor(
+        auction.sums, auction.columns, auction.base, auction.bid, auction.quality, auction.slope, floor,
+        index, index.size, bound, 9, campaign, funnel, totals,
     )  # fmt: skip
-    assert ((bound == -np.inf) == (reason != 0)).all(), "who is out has no bound"
-    return [int(code) for code in reason]
+    kept = index[:left].tolist()
+    assert kept == sorted(kept), "who is left keeps its order"
+    assert [before[ad] for ad in kept] == bound[:left].tolist(), "and its bound"
+    assert totals[9] == funnel[9, 0] == len(before) - left
+    reason = auction.reason.tolist()
+    return [0 if ad in kept else (9 if ad in before else reason[ad]) for ad in range(len(reason))]
 
 
 @given(auctions(), st.data())
@@ -170,7 +181,7 @@ def test_the_floor_is_exact_at_its_edge_and_knows_no_quality(auction: Auction, d
 def test_a_cpm_bid_meets_its_own_floor_and_not_one_above(bid: float) -> None:
     one = np.ones(1)
     auction = Auction(
-        np.zeros(WIDTH, np.float32), np.zeros((6, 1), np.int32), 0.0, one * bid, np.zeros(1, np.float32), one,
+        np.zeros(WIDTH, np.float32), np.zeros((6, 1), np.uint16), 0.0, one * bid, np.zeros(1, np.uint8), one,
         np.zeros(1, np.int32), np.zeros(1, np.uint8),
     )  # fmt: skip
     assert dropped(auction, bid) == [0]
@@ -187,8 +198,8 @@ def test_the_order_of_ties_begins_at_the_lowest_index_plus_hash(digest: int, cou
 def test_equal_ads_win_about_equally_often_and_always_the_same_decision() -> None:
     count, decisions = 7, 3_500
     even = Auction(
-        np.zeros(WIDTH, np.float32), np.zeros((6, count), np.int32), -4.5, np.full(count, 2e9),
-        np.ones(count, np.float32), np.ones(count), np.arange(count, dtype=np.int32),
+        np.zeros(WIDTH, np.float32), np.zeros((6, count), np.uint16), -4.5, np.full(count, 2e9),
+        np.ones(count, np.uint8), np.ones(count), np.arange(count, dtype=np.int32),
         np.zeros(count, np.uint8),
     )  # fmt: skip
     starts = [tie_start(crc32(number.to_bytes(15, "big")), count) for number in range(decisions)]
@@ -197,3 +208,15 @@ def test_equal_ads_win_about_equally_often_and_always_the_same_decision() -> Non
     for won in wins.values():  # six standard deviations of a fair draw
         assert abs(won - decisions / count) < 6 * math.sqrt(decisions / count * (1 - 1 / count))
     assert Counter(picked(even, start).best for start in starts) == wins
+
+
+@given(auctions())
+def test_those_that_were_not_taken_are_counted_as_outbid(auction: Auction) -> None:
+    index, bound = auction.places(), auction.bound()
+    campaign = auction.party
+    bound[::2] = -np.inf
+    funnel, totals = np.zeros((8, 4), np.int64), np.zeros(8, np.int64)
+    ranking.count_outbid(index, index.size, bound, 7, campaign, funnel, totals)
+    expected = Counter(campaign[index[1::2]].tolist())
+    assert {at: int(count) for at, count in enumerate(funnel[7]) if count} == expected
+    assert totals.sum() == totals[7] == expected.total()

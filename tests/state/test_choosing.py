@@ -68,6 +68,8 @@ def test_the_worked_example_on_a_state_that_learned_it() -> None:
     for creative, ctr in (("cr-1", 0.015), ("cr-2", 0.017)):
         column = int(ads.columns[-1, ads.places.by_key[creative]])
         model.w[0, column] = logit(ctr) - logit(0.01)
+    model.touched[0] = True
+    model.touched[0] = True  # as learning would
     (win,) = world.choose().placed[0].wins
     assert win.creative_id == "cr-2"
     assert round(win.ecpm_micros / WON) == 34_000
@@ -317,7 +319,7 @@ def test_losers_are_counted_per_campaign_too() -> None:
     for _ in range(3):
         world.choose()
     funnel = {
-        campaign: {REASON_CODES[code]: int(n) for code, n in enumerate(world.chooser.funnel[at]) if n}
+        campaign: {REASON_CODES[code]: int(n) for code, n in enumerate(world.chooser.funnel[:, at]) if n}
         for campaign, at in world.state.catalogue.campaign_index.items()
     }
     assert funnel == {"c-1": {"paused": 3}, "c-2": {"outbid": 3}}

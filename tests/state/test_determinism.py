@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from random import Random
 from typing import Any
 
 import msgspec
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,12 +34,13 @@ from tests.state.world import (
     served,
 )  # fmt: skip
 
+RECENT = 8
 SMALL_REST = FoldSettings(column_rest_s=600, silence_clicks=2, click_window_s=60, in_flight_s=20)
 
 
 def start() -> World:
     """A small catalogue with a little of everything; indexes come free after ten minutes."""
-    world = World(SMALL_REST, recent=16)
+    world = World(SMALL_REST, recent=RECENT)
     world.add(*one_of_each(), placement("plc-2", prior_ctr=0.05, floor_micros=5 * WON))
     world.add(
         Advertiser(id="adv-2", domain="b.example", category="IAB3", seat="s2"),
@@ -79,7 +80,7 @@ class Life:
                 for placed in world.choose(request(number)).placed:
                     self.served += [served(placed, world.now_ms, k) for k in range(len(placed.wins))]
             case "show" | "click" | "note" if self.served:
-                self._report(what, self.served[number % len(self.served)])
+                self._report(what, self.served[-1 - number % min(12, len(self.served))])
             case "refund" if self.events:
                 self.events.remove(receipt := self.events[number % len(self.events)])
                 world.refund(receipt)
@@ -109,7 +110,7 @@ class Life:
     def _edit(self, number: int) -> None:
         world = self.world
         creatives = world.state.catalogue.ids("creative")
-        status = ("active", "archived", "active", "paused")[number // 4 % 4]
+        status = ("active", "archived", "active", "paused")[number // 6 % 4]
         match number % 6:
             case 0 | 1:
                 world.change("creative", creatives[number % len(creatives)], status=status)
@@ -118,16 +119,16 @@ class Life:
             case 3:
                 world.change("placement", "plc-2", prior_ctr=(0.02, None, 0.5)[number % 3], status=status)
             case 4:
-                world.configure(prior_ctr=0.01 + number / 1000, alpha=0.1 + number / 100)
+                world.configure(prior_ctr=0.01 + number % 40 / 1000, alpha=0.1 + number % 40 / 100)
             case _:
                 target = Targeting(gender=Rule(include=("F",)), keys={"team": Rule(exclude=("red", 3))})
                 changed = target if number % 2 else Targeting()
                 world.change("ad_group", "g-1", targeting=changed)
-                world.add(banner(f"new-{number % 9}", "g-1", categories=(f"IAB{number}",)))
+                world.add(banner(f"new-{number % 9}", "g-1", categories=(f"IAB{number % 20}",)))
 
 
-STEPS = ("serve", "show", "show", "click", "click", "note", "refund", "tick", "edit")
-lives = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 40)), min_size=15, max_size=80)
+STEPS = ("serve", "serve", "serve", "show", "show", "click", "click", "note", "refund", "tick", "edit")
+lives = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 1_000)), min_size=15, max_size=80)
 
 
 def live(todo: list[tuple[str, int]]) -> World:
@@ -157,7 +158,7 @@ def test_the_same_lines_give_the_same_state_read_from_bytes_or_not(todo: list[tu
     world = live(todo)
     keys = [world.key() for _ in range(6)]
     for bytes_too in (False, True):
-        again = fold(world.entries, recent=16, bytes_too=bytes_too)
+        again = fold(world.entries, recent=RECENT, bytes_too=bytes_too)
         equal(world.state, again)
         assert choices(again, world, keys) == choices(world.state, world, keys)
 
@@ -171,23 +172,31 @@ def test_a_snapshot_at_any_line_goes_on_as_if_nothing_had_been(
     restart_at(data.draw(st.integers(1, len(world.entries))), world)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_a_long_life_restarts_anywhere(seed: int) -> None:
-    """Some hundred lines: rings wrap, indexes come free and are given again, budgets run out."""
-    chance = Random(seed)
-    world = live([(chance.choice(STEPS), chance.randrange(41)) for _ in range(400)])
-    catalogue = world.state.catalogue
-    assert world.state.recent.first > 0
-    assert sum(catalogue.columns.generation.values()) > 0
-    assert sum(catalogue.ads.places.generation.values()) > 0
-    for _ in range(3):
-        restart_at(chance.randrange(1, len(world.entries)), world)
+def test_a_long_life_restarts_anywhere() -> None:
+    """Some hundred lines: the ring wraps, indexes come free and are given again, budgets run out."""
+    seen: Counter[str] = Counter()
+    for seed in range(6):
+        chance = Random(seed)
+        world = live([(chance.choice(STEPS), chance.randrange(1_000)) for _ in range(350)])
+        catalogue = world.state.catalogue
+        seen["forgotten"] += world.state.recent.first
+        seen["columns"] += sum(catalogue.columns.generation.values())
+        seen["ads"] += sum(catalogue.ads.places.generation.values())
+        seen["rows"] += sum(catalogue.rows.generation.values())
+        seen["billed"] += world.spent("c-1") + world.spent("c-2")
+        seen["out of budget"] += world.spent("c-2") >= 90 * WON
+        seen.update(known.verdict.fate for known in world.known.values() if known.verdict)
+        for _ in range(3):
+            restart_at(chance.randrange(1, len(world.entries)), world)
+    lived = {"forgotten", "columns", "ads", "rows", "billed", "out of budget"}
+    lived |= {"learned", "skipped", "held", "invalid", "refunded"}
+    assert {what for what, count in seen.items() if count} >= lived, "a life without these proves little"
 
 
 def restart_at(cut: int, world: World) -> None:
     """Fold up to a line, restore a copy, and go on with both: they and the world stay equal."""
-    before = fold(world.entries[:cut], recent=16, bytes_too=True)
-    restored = State(columns=world.columns, recent=16)
+    before = fold(world.entries[:cut], recent=RECENT, bytes_too=True)
+    restored = State(columns=world.columns, recent=RECENT)
     restored.restore(before.position, before.parts())
     equal(before, restored)
     keys = [world.key() for _ in range(6)]

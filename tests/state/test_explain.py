@@ -109,7 +109,7 @@ def test_the_best_are_the_best_of_all(seed: int) -> None:
     for ad in range(ads.count):
         x = state.prior_logit + float(state.model.w[rows][:, ads.columns[:, ad]].sum(dtype=np.float64))
         pctr = 1 / (1 + math.exp(-x))
-        scores.append(float(ads.bid[ad] * (1000 * pctr if ads.slope[ad] else 1)))
+        scores.append(float(ads.bid[ad] * (1000 * pctr if ads.per_click[ad] else 1)))
     expected = sorted(scores, reverse=True)[:CANDIDATES]
     assert [each.score for each in told.best] == pytest.approx(expected, rel=1e-5)
     assert len(told.best) == CANDIDATES
@@ -168,7 +168,7 @@ def test_it_leaves_the_nodes_own_counts_alone() -> None:
     state = made_state(4, 2)
     chooser = Chooser(state)
     choice = chooser.choose(asked(2), KEY, NOW_MS)
-    own: list[NDArray[Any]] = [chooser.funnel, chooser.reason, chooser.bound]
+    own: list[NDArray[Any]] = [chooser.funnel, chooser.index, chooser.bound]
     before, hash_before = [array.copy() for array in own], state.hash
     Explainer(state).explain(asked(2), KEY, NOW_MS)
     assert [np.array_equal(was, array) for was, array in zip(before, own, strict=True)] == [True] * 3

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from app.domain import ids
 from app.domain.catalogue import AdGroup, Pricing
+from app.domain.refusals import Busy
+from app.flows.feedback import refund
 from tests.node import small_catalogue
 from tests.web.public_port import DAY_S, PublicPort, banner, public_port
 
@@ -70,9 +73,9 @@ def test_a_batch_has_a_result_per_event_in_its_order(port: PublicPort) -> None:
         ("counted", None, 0, True, before + 6),
     ]
     assert port.position == before + 6
-    ids = [one["event_id"] for one in results]
-    assert ids[2] == ids[0] and ids[9] == ids[4], "a repeat has the first one's id"
-    assert len({one for one in ids if one is not None}) == 6
+    named = [one["event_id"] for one in results]
+    assert named[2] == named[0] and named[9] == named[4], "a repeat has the first one's id"
+    assert len({one for one in named if one is not None}) == 6
     assert port.report(event(other, "click"))[0]["status"] == "repeat", "the held click was settled"
 
 
@@ -244,6 +247,45 @@ def test_a_budget_bills_the_rest_then_nothing_and_counts_on(tmp_path: Path) -> N
         assert said["no_ad"]["top"] == {"code": "budget", "reasons": {"budget": 6}}
         again = port.report(event(ads[2], "click"))
         assert [(one["status"], one["billed"]) for one in again] == [("repeat", 0)], "never billed later"
+
+
+def test_a_cheat_does_not_learn_what_gave_it_away(tmp_path: Path) -> None:
+    """A click whose impression was taken back reads like a valid one, but costs and teaches nothing."""
+    with public_port(tmp_path) as port:
+        ad = port.ad()
+        (impression,) = port.report(event(ad, "impression"))
+        port.server.run(refund(port.node, [ids.from_text(impression["event_id"])], "fraud"))
+        pctr = port.ad()["pctr"]
+        (click,) = port.report(event(ad, "click"))
+        told = {key: click[key] for key in ("status", "billed", "learned", "code")}
+        assert told == {"status": "counted", "billed": ad["pricing"]["price"], "learned": True, "code": None}
+        assert int(port.node.state.catalogue.campaign_accounts.spent[0]) == 0
+        assert port.ad()["pctr"] == pctr
+        (again,) = port.report(event(ad, "click"))
+        assert (again["status"], again["billed"], again["code"]) == ("repeat", 0, None)
+
+
+def test_a_journal_that_cannot_take_it_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers are told when to come back; a page's pixel and a person's click are answered all the same."""
+
+    def full(*_: object) -> None:
+        raise Busy("journal_full", 1_200)
+
+    with public_port(tmp_path) as port:
+        ad = port.ad()
+        with monkeypatch.context() as patch:
+            patch.setattr(port.node.journal, "append", full)
+            for answer in (
+                port.post("/v1/events", {"events": [event(ad, "impression")]}),
+                port.get(ad["dismiss_url"]),
+            ):
+                assert (answer.status, answer.json()["code"]) == (503, "journal_full")
+                assert answer.headers["retry-after"] == "2"
+            assert port.get(ad["impression_url"]).status == 200
+            assert port.get(ad["click_url"]).headers["location"] == "https://shop.example/"
+            assert port.ads().json()["decisions"]["top"], "ads need no journal"
+        results = port.report(event(ad, "impression"), event(ad, "click"), event(ad, "dismissal"))
+        assert statuses(results) == ["counted"] * 3, "none of them had been counted"
 
 
 def test_a_thousand_events_and_no_more(port: PublicPort) -> None:
