@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -70,4 +71,5 @@ def _run(part: str, argv: Sequence[str], out: Path | None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped, too
     sys.exit(main(sys.argv[1:]))

@@ -80,7 +80,6 @@ class Bench:
         random = np.random.default_rng(2)
         self.drawn = random.integers(1, features.MAIN_ONLY_FROM, (4_099, ROWS), dtype=np.int32)
         self.drawn[:, 0] = 0
-        state.model.touched[:] = True  # the weights were written, not learned
         self.sums = np.zeros(state.model.stride, np.float32)
         self.bound = np.zeros(self.n, np.float32)
         self.index = np.arange(self.n, dtype=np.int32)  # every ad is still in

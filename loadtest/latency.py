@@ -22,7 +22,7 @@ from loadtest.bodies import get
 from loadtest.client import Pool, closed_loop, open_loop, percentile, quiet_collector, run_loop
 from loadtest.machine import LOAD_CORE, facts, on_core, say, target
 from loadtest.probing import PROBE_LINES, Probe
-from loadtest.servers import Server, running_bare, running_node
+from loadtest.servers import Others, Server, running_bare, running_node
 from loadtest.traffic import CLICK_SHARE, Mix, probe, report_events, served, warm_up
 
 PEAK_S, PEAK_CONNECTIONS = 5.0, 192  # enough that none waits for the journal
@@ -92,9 +92,11 @@ async def _quiet(node: Server, options: argparse.Namespace) -> tuple[Mix, float,
         operator = Operator(node, pool, options.creatives, PROBE_LINES)
         before = await operator.visible_buckets()
         with running_bare(mix.ads_bytes, mix.bid_bytes) as other:
+            others = Others(node, other)
             for turn in range(options.rounds):
                 await _phase(bare, other, mix, rate, options.seconds, turn)
                 await _phase(quiet, node, mix, rate, options.seconds, turn)
+            say(f"quiet phases: others took {others.share():.0%} of the servers' core")
         quiet.metric_p99_s = bucket_quantile(before, await operator.visible_buckets(), 0.99)
         operator.pool.close()
     return mix, rate, [bare, quiet]

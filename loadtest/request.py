@@ -18,7 +18,7 @@ from typing import NamedTuple
 from loadtest.bodies import Body
 from loadtest.client import Pool, closed_loop, open_loop, quiet_collector, run_loop
 from loadtest.machine import LOAD_CORE, facts, on_core, say, target
-from loadtest.servers import Server, running_bare, running_node
+from loadtest.servers import Others, Server, running_bare, running_node
 from loadtest.traffic import probe, warm_up
 
 CONNECTIONS = 8
@@ -62,10 +62,11 @@ async def _compare(node: Server, creatives: int, rounds: int, seconds: float) ->
             running_bare(mix.ads_bytes, mix.bid_bytes) as bare,
             closing(Pool(bare.host, bare.port, 64)) as other,
         ):
-            ratio = 0.0
+            ratio, others = 0.0, Others(node, bare)
             for name, bodies in (("native", mix.native), ("OpenRTB", mix.bids), ("mixed", mix.bodies)):
                 ratio = await _door(name, bodies, ((node, pool), (bare, other)), rounds, seconds)
             await _same_rate(mix.bodies, ((node, pool), (bare, other)), rounds, seconds)
+            say(f"meanwhile others took {others.share():.0%} of the servers' core\n")
     return ratio
 
 
@@ -88,9 +89,8 @@ async def _same_rate(
                 await open_loop(ask, RATE, seconds, number)
                 cpu_us[at].append((server.cpu_s() - before) / asked * 1e6)
     node, bare = (median(side) for side in cpu_us)
-    say(
-        f"mixed, both at {RATE:,.0f}/s: node {node:.0f}, bare {bare:.0f} us per request; ratio {node / bare:.2f}\n"
-    )
+    say(f"mixed, both at {RATE:,.0f}/s: CPU us per request, medians of {rounds} turns")
+    say(f"  node {node:.0f}, bare {bare:.0f}, ratio {node / bare:.2f}\n")
 
 
 async def _door(

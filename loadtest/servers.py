@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -55,6 +56,30 @@ class Server:
             if name in {"VmRSS", "VmHWM"}:
                 kib[name] = int(value.split()[0])
         return kib["VmRSS"] / 1024, kib["VmHWM"] / 1024
+
+
+class Others:
+    """How much of the servers' core everything else takes: beside busy neighbours a figure is worth little.
+
+    A node's worker processes are among the others.
+    """
+
+    def __init__(self, *servers: Server) -> None:
+        self._servers = servers
+        self._start = self._read()
+
+    def share(self) -> float:
+        """Tell the share of the core that was not the servers', since this was made."""
+        clock_s, busy_s, own_s = (now - then for now, then in zip(self._read(), self._start, strict=True))
+        return max(0.0, busy_s - own_s) / clock_s
+
+    def _read(self) -> tuple[float, float, float]:
+        own_s = sum(server.cpu_s() for server in self._servers)
+        lines = (line.split() for line in Path("/proc/stat").read_text().splitlines())
+        ticks = next(fields[1:] for fields in lines if fields[0] == f"cpu{SERVER_CORE}")
+        idle = int(ticks[3]) + int(ticks[4])  # idle, waiting for a disk
+        busy_s = (sum(map(int, ticks[:8])) - idle) / os.sysconf("SC_CLK_TCK")
+        return perf_counter(), busy_s, own_s
 
 
 def catalogue_lines(creatives: int, extra: Iterable[dict[str, Any]] = (), renamed: str = "") -> bytes:

@@ -36,6 +36,7 @@ def live_state(ads: int, columns: int = 16_384, seed: int = 1) -> State:
     w, width = state.model.w, state.catalogue.columns.used
     for row in range(len(w)):
         w[row, :width] = random.normal(0.0, CROSS_SPREAD, width)
+    state.model.touched[:] = True  # the weights are written, not learned
     w[0, :width] = random.normal(0.0, AD_SPREAD, width)
     w[:, 0] = random.normal(0.0, REQUEST_SPREAD, len(w))
     return state

@@ -1,13 +1,22 @@
-"""The decision store: what is put is found by id and by request, samples are even, the file stays bounded."""
+"""The decision store: what is put is found by id and by request, samples are even, the file stays bounded.
+
+Method: small tables; whole sections of the index, and hashes that meet; a list as the slower plain version.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NoReturn, cast
 
-import apsw
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from app.domain.decisions import Record
+from app.domain.requests import AdRequest
 from app.journal.decisions import DecisionReader, DecisionStore
 from tests.journal.samples import record
 
@@ -130,17 +139,135 @@ def test_too_many_are_lost_and_counted(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_failing_disk_loses_records_and_counts_them(
-    store: DecisionStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_about: object) -> None:
-        raise apsw.FullError("no room")
-
+def test_a_failing_disk_loses_records_and_counts_them(store: DecisionStore) -> None:
     fill(store, 10)
-    monkeypatch.setattr("app.journal.decisions.execute_rows", fail)
-    fill(store, 5)
-    assert (store.lost, store.count()) == (5, 10)
-    monkeypatch.undo()
+    pages = store._connection.pragma("page_count")
+    store._connection.execute(f"PRAGMA max_page_count={pages}")  # as a full disk
+    fill(store, 500)
+    assert (store.lost, store.count()) == (500, 10)
+    assert store.get(record(500).request_key) is None
+    store._connection.execute("PRAGMA max_page_count=1000000")
     store.put(record(11))
     store.flush()
-    assert (store.lost, store.count()) == (5, 11)
+    assert (store.lost, store.count()) == (500, 11)
+    assert [each.choice.position for each in store.sample(20, seed=1)] == list(range(1, 12))
+
+
+def request_of(number: int, request_id: str) -> Record:
+    made = record(number)
+    return msgspec.structs.replace(made, request=msgspec.structs.replace(made.request, request_id=request_id))
+
+
+UNWRITABLE = [
+    request_of(50, "\ud800"),  # half a character
+    record(50, position=2**70),
+    msgspec.structs.replace(record(50), request=cast(AdRequest, object())),
+]
+
+
+@pytest.mark.parametrize("bad", UNWRITABLE)
+def test_a_record_that_cannot_be_written_is_lost_alone(store: DecisionStore, bad: Record) -> None:
+    for each in [bad, *map(record, range(1, 11)), bad, record(11), bad]:
+        store.put(each)
+    store.flush()
+    store.put(bad)
+    store.flush()
+    assert (store.lost, store.count()) == (4, 11)
+    assert store.sample(100, seed=1) == [record(number) for number in range(1, 12)]
+    assert all(store.get(record(number).request_key) == record(number) for number in range(1, 12))
+
+
+def test_nothing_stops_the_writing(store: DecisionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_about: object) -> NoReturn:
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(store, "_insert", fail)
+    fill(store, 5)
+    monkeypatch.undo()
+    assert (store.lost, store.count()) == (5, 0)
+    fill(store, 5)
+    assert (store.lost, store.count()) == (5, 5)
+
+
+def test_requests_are_found_in_every_section_of_the_index(store: DecisionStore) -> None:
+    """Sections are of 4,096 records; three full ones and a piece."""
+    last = 3 * 4_096 + 100
+    wanted = [1, 2, 4_095, 4_096, 4_097, 8_192, 8_193, last - 1, last]
+    for number in range(1, last + 1):
+        store.put(request_of(number, "mine" if number in wanted else f"other-{number}"))
+    store.flush()
+    assert store.lost == 0
+    positions = [each.choice.position for each in store.by_request("mine", 100)]
+    assert positions == wanted[::-1]
+    assert [each.choice.position for each in store.by_request("mine", 4)] == wanted[:-5:-1]
+    for number in wanted:
+        found = store.get(record(number).request_key)
+        assert found is not None
+        assert found.choice.position == number
+
+
+def test_ids_of_one_hash_are_told_apart(store: DecisionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.journal.decisions._hash_of_key", lambda _key: 7)
+    monkeypatch.setattr("app.journal.decisions._hash_of_request", lambda _request_id: 7)
+    fill(store, 450)
+    assert store.count() == 450
+    assert store.get(record(123).request_key) == record(123)
+    assert store.by_request("r-10", 10) == [record(21), record(20)]
+    assert store.get(record(451).request_key) is None
+
+
+def test_a_bound_below_all_keeps_nothing_and_goes_on(tmp_path: Path) -> None:
+    store = DecisionStore(tmp_path / "decisions.db", max_bytes=0)
+    for _ in range(3):
+        fill(store, 5_000)
+    assert (store.count(), store.oldest_position(), store.lost) == (0, 0, 0)
+    assert store.get(record(5_000).request_key) is None
+    entries = store._connection.execute("SELECT count(*) FROM entries").fetchall()[0][0]
+    assert isinstance(entries, int)
+    assert entries <= 2 * 4_096, "only the running section's"
+    store.close()
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    bursts=st.lists(st.lists(st.sampled_from("abc"), max_size=450), max_size=5),
+    steps=st.integers(1, 300),
+    reopened=st.booleans(),
+    count=st.integers(0, 600),
+    after=st.integers(-1, 20),
+    limit=st.integers(0, 300),
+)
+def test_all_answers_are_those_of_a_list(
+    bursts: list[list[str]], steps: int, reopened: bool, count: int, after: int, limit: int
+) -> None:
+    plain: list[Record] = []
+    with TemporaryDirectory() as place:
+        store = DecisionStore(Path(place) / "decisions.db")
+        for burst in bursts:
+            for request_id in burst:
+                number = len(plain)
+                made = request_of(number, request_id)
+                choice = msgspec.structs.replace(made.choice, position=number // steps)
+                plain.append(msgspec.structs.replace(made, choice=choice))
+                store.put(plain[-1])
+            store.flush()
+            if reopened:
+                store.close()
+                store = DecisionStore(Path(place) / "decisions.db")
+        assert store.count() == len(plain)
+        assert store.oldest_position() == 0
+        for request_id in "abcd":
+            same = [each for each in reversed(plain) if each.request.request_id == request_id]
+            assert store.by_request(request_id, limit) == same[:limit]
+        for each in plain[:: 1 + len(plain) // 20]:
+            assert store.get(each.request_key + b"\x00") == each
+        behind = [each for each in plain if each.choice.position > after]
+        drawn = store.sample(count, 1, after)
+        if len(behind) <= count or not count:
+            assert drawn == (behind if count else [])
+        else:
+            edges = [len(behind) * part // count for part in range(count + 1)]
+            assert [behind.index(each) for each in drawn] == [
+                behind.index(each, low, high) for each, low, high in zip(drawn, edges, edges[1:], strict=True)
+            ]
+        store.close()

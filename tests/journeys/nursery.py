@@ -13,6 +13,7 @@ import contextlib
 import io
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -29,14 +30,16 @@ COLUMNS = 1_024
 SNAPSHOT_LINES = 60
 CHECK_S = 0.03
 TICK_S = 0.1
+ORDER_BYTES = 65_536  # more than any order has: it comes in one piece
 
-# What a node takes for its interpreter: asks the nursery for a fork that runs the follower's `main`.
+# What a node takes for its interpreter: asks the nursery for a fork that runs the follower's `main`, and
+# hands over the pipe by which a follower sees that its node is gone.
 STAND_IN = """#!{python} -SE
 import json, os, socket, sys
 asked = socket.socket(socket.AF_UNIX)
 asked.connect({address!r})
 order = {{"do": "follow", "arguments": sys.argv[3:], "group": os.getpgrp()}}
-asked.sendall(json.dumps(order).encode() + b"\\n")
+socket.send_fds(asked, [json.dumps(order).encode()], [0])
 answer = json.loads(asked.makefile().readline() or '{{"code": 1, "out": "", "err": "the follower died"}}')
 sys.stdout.write(answer["out"])
 sys.stderr.write(answer["err"])
@@ -110,7 +113,7 @@ class Nursery:
     def _ask(self, order: dict[str, Any]) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(self._address)
-        connection.sendall(json.dumps(order).encode() + b"\n")
+        connection.sendall(json.dumps(order).encode())
         return connection
 
 
@@ -120,8 +123,12 @@ def nursery() -> Iterator[Nursery]:
     # Unix sockets have short names: not under pytest's deep directories.
     folder = Path(tempfile.mkdtemp(prefix="nursery-"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.journeys.nursery", str(folder)], cwd=ROOT, stdout=subprocess.PIPE
+        [sys.executable, "-m", "tests.journeys.nursery", str(folder)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
+    assert process.stdin is not None
     assert process.stdout is not None
     try:
         assert process.stdout.readline() == b"ready\n", "the nursery did not start"
@@ -132,6 +139,7 @@ def nursery() -> Iterator[Nursery]:
     finally:
         process.kill()
         process.wait()
+        process.stdin.close()
         process.stdout.close()
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -155,10 +163,11 @@ def raise_nodes(folder: Path) -> int:
         listener.bind(str(address))
         listener.listen(64)
         print("ready", flush=True)
-        while True:
+        while 0 not in select.select([listener.fileno(), 0], [], [])[0]:  # stdin ends with the tests
             connection, _ = listener.accept()
             with connection:
-                order = json.loads(connection.makefile().readline() or '{"do": "nothing"}')
+                told, pipes, _, _ = socket.recv_fds(connection, ORDER_BYTES, 1)
+                order = json.loads(told or b'{"do": "nothing"}')
                 if order["do"] == "stop":
                     return 0
                 if order["do"] == "settle":
@@ -166,7 +175,12 @@ def raise_nodes(folder: Path) -> int:
                         os.waitpid(-1, 0)
                 elif order["do"] != "nothing" and os.fork() == 0:
                     listener.close()
+                    for pipe in pipes:
+                        os.dup2(pipe, 0)
                     _live(order, connection, stand_in)
+                for pipe in pipes:
+                    os.close(pipe)
+    return 0
 
 
 def _live(order: dict[str, Any], connection: socket.socket, stand_in: Path) -> NoReturn:

@@ -152,7 +152,7 @@ def choices(state: State, world: World, keys: list[bytes]) -> list[Choice]:
     return [chooser.choose(request(n), key, world.now_ms) for n, key in enumerate(keys)]
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(lives)
 def test_the_same_lines_give_the_same_state_read_from_bytes_or_not(todo: list[tuple[str, int]]) -> None:
     world = live(todo)
@@ -163,7 +163,7 @@ def test_the_same_lines_give_the_same_state_read_from_bytes_or_not(todo: list[tu
         assert choices(again, world, keys) == choices(world.state, world, keys)
 
 
-@settings(max_examples=50)
+@settings(max_examples=35)
 @given(lives, st.data())
 def test_a_snapshot_at_any_line_goes_on_as_if_nothing_had_been(
     todo: list[tuple[str, int]], data: st.DataObject
@@ -175,7 +175,7 @@ def test_a_snapshot_at_any_line_goes_on_as_if_nothing_had_been(
 def test_a_long_life_restarts_anywhere() -> None:
     """Some hundred lines: the ring wraps, indexes come free and are given again, budgets run out."""
     seen: Counter[str] = Counter()
-    for seed in range(6):
+    for seed in range(5):
         chance = Random(seed)
         world = live([(chance.choice(STEPS), chance.randrange(1_000)) for _ in range(350)])
         catalogue = world.state.catalogue
@@ -186,7 +186,7 @@ def test_a_long_life_restarts_anywhere() -> None:
         seen["billed"] += world.spent("c-1") + world.spent("c-2")
         seen["out of budget"] += world.spent("c-2") >= 90 * WON
         seen.update(known.verdict.fate for known in world.known.values() if known.verdict)
-        for _ in range(3):
+        for _ in range(2):
             restart_at(chance.randrange(1, len(world.entries)), world)
     lived = {"forgotten", "columns", "ads", "rows", "billed", "out of budget"}
     lived |= {"learned", "skipped", "held", "invalid", "refunded"}
@@ -211,7 +211,7 @@ def restart_at(cut: int, world: World) -> None:
     assert choices(restored, world, keys) == choices(world.state, world, keys)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(lives)
 def test_choosing_changes_nothing_and_remembers_nothing(todo: list[tuple[str, int]]) -> None:
     world = live(todo)
@@ -225,7 +225,7 @@ def test_choosing_changes_nothing_and_remembers_nothing(todo: list[tuple[str, in
     assert world.state.hash == digest
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(lives)
 def test_a_decision_survives_being_written_down(todo: list[tuple[str, int]]) -> None:
     """A record keeps the request; read back from bytes, it is decided the same."""

@@ -97,15 +97,39 @@ def test_what_is_no_token_is_forged(text: str) -> None:
     assert code_of(make(), text, "click") == "forged"
 
 
-def test_trailing_bits_that_decode_alike_are_forged() -> None:
-    """Several last letters decode to the same bytes; only the one that we write is ours."""
+@pytest.mark.parametrize("length", [4, 5, 6])
+def test_no_two_texts_are_one_token(length: int) -> None:
+    """Whatever the ad's length, no bits are left over at the end, and no other spelling is ours."""
     tokens = make()
-    for length in (4, 5, 6):
-        ad = msgspec.structs.replace(AD, creative_id="c" * length)
-        text = tokens.token(tokens.seal(ad), "click")
-        assert tokens.open(text, "click", ISSUED_MS) == ad
-        for last in ALPHABET.replace(text[-1], ""):
-            assert code_of(tokens, text[:-1] + last, "click") == "forged"
+    ad = msgspec.structs.replace(AD, creative_id="c" * length)
+    text = tokens.token(tokens.seal(ad), "click")
+    assert tokens.open(text, "click", ISSUED_MS) == ad
+    assert len(text) % 4 == 0
+    for last in ALPHABET.replace(text[-1], ""):
+        assert code_of(tokens, text[:-1] + last, "click") == "forged"
+    spaced = [text[:place] + space + text[place:] for place in (1, 4, 100) for space in " \n=+/"]
+    for other in (text.replace("-", "+").replace("_", "/"), *spaced):
+        assert other != text
+        assert code_of(tokens, other, "click") == "forged"
+
+
+@pytest.mark.parametrize("length", [4, 5, 6])
+def test_the_tokens_of_one_seal_differ_in_their_tags_alone(length: int) -> None:
+    tokens = make()
+    sealed = tokens.seal(msgspec.structs.replace(AD, creative_id="c" * length))
+    texts = tokens.texts(sealed)
+    assert list(texts) == list(KINDS)
+    assert len(sealed) % 3 == 0
+    assert {text[:-12] for text in texts.values()} == {to_text(sealed)}
+    assert len({text[-12:] for text in texts.values()}) == len(KINDS)
+    assert texts == {kind: tokens.token(sealed, kind) for kind in KINDS}
+
+
+def test_a_tag_of_one_kind_moved_to_another_seal_is_forged() -> None:
+    tokens = make()
+    one, other = (tokens.texts(tokens.seal(AD)) for _ in range(2))
+    for kind in KINDS:
+        assert code_of(tokens, one[kind][:-12] + other[kind][-12:], kind) == "forged"
 
 
 @pytest.mark.parametrize("made", KINDS)
