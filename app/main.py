@@ -33,7 +33,7 @@ from app.domain.refusals import Refused
 from app.flows.counters import Counters
 from app.flows.follow import Follow
 from app.flows.node import Node
-from app.flows.snapshotting import load, snapshot_forever, snapshot_now
+from app.flows.snapshotting import load, snapshot_forever, snapshot_now, yield_to_the_node
 from app.flows.ticking import tick_forever, tick_line
 from app.flows.warming import warm
 from app.journal.decisions import DecisionStore
@@ -307,7 +307,7 @@ def write_secret(path: Path, text: str) -> None:
 def _calm_worker() -> None:
     """Workers give way to the loop, and leave Ctrl-C to the node."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(10)
+    yield_to_the_node()
     threading.Thread(target=_die_with_the_node, daemon=True).start()
 
 

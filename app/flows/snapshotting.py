@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -133,10 +134,21 @@ async def snapshot_forever(node: Node) -> None:
             LOG.error("snapshot_failed", error=str(error))  # noqa: TRY400 - the text says it all
 
 
+def yield_to_the_node() -> None:
+    """Let this process run only when nobody else wants the processor: the loop answers ads meanwhile.
+
+    Measured with an import, a report, a trace and a snapshot beside 800 ad requests/s on the node's own core:
+    p99 48 ms, and seconds when these processes were merely nice.
+    """
+    with suppress(AttributeError, OSError):  # Linux has it
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run as the follower process: DATA COLUMNS POSITION HASH AT_MS."""
     data, columns, position, expected, at_ms = arguments
     threading.Thread(target=_die_with_the_node, daemon=True).start()
+    yield_to_the_node()
     try:
         done = follow_and_save(Path(data), int(columns), int(position), expected, int(at_ms))
     except FoldDiffers as error:

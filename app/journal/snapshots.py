@@ -29,6 +29,7 @@ _NAME = re.compile(r"snapshot-(\d{16})")
 _PART_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SEAL = b"\nsha256 "  # the manifest's last line: of all bytes before it
 _READ_BYTES = 1 << 20
+PIECE = 1 << 20
 
 
 class Damaged(Exception):
@@ -192,9 +193,10 @@ def _write_part(folder: Path, name: str, part: Part) -> _PartFacts:
 
 
 def _write_file(path: Path, data: bytes | memoryview) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
+    with path.open("wb", buffering=0) as file:
+        for start in range(0, len(data), PIECE):
+            file.write(data[start : start + PIECE])
+            os.fdatasync(file.fileno())  # little by little: the journal's own syncs wait behind a large one
         os.fsync(file.fileno())
 
 

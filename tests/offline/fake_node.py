@@ -38,7 +38,9 @@ class FakeNode:
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         method, path, _ = head.split(" ", 2)
-        length = next((line for line in head.lower().splitlines() if line.startswith("content-length:")), ":0")
+        length = next(
+            (line for line in head.lower().splitlines() if line.startswith("content-length:")), ":0"
+        )
         body = await reader.readexactly(int(length.split(":")[1]))
         self.asked.append((method, path))
         self.heads.append(head)
@@ -57,7 +59,9 @@ class FakeNode:
 
 
 @asynccontextmanager
-async def fake_node(answer: Callable[[str, str, bytes], Answer], keep_alive: bool = True) -> AsyncIterator[FakeNode]:
+async def fake_node(
+    answer: Callable[[str, str, bytes], Answer], keep_alive: bool = True
+) -> AsyncIterator[FakeNode]:
     """Run a fake node on a free port of the loopback."""
     node = FakeNode(answer, keep_alive)
     server = await asyncio.start_server(node.serve, "127.0.0.1", 0)
