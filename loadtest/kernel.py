@@ -35,7 +35,7 @@ def run(argv: Sequence[str]) -> int:
     say(facts("kernel", argv))
     with on_core(SERVER_CORE) as core:
         state = live_state(options.ads)
-        width = state.catalogue.columns.used
+        width = state.catalogue.width
         size = f"{state.model.w.shape[0]:,} x {state.model.w.shape[1]:,}"
         say(f"{options.ads:,} live ads, all eligible, {ROWS} random rows x {ranking.COLUMNS_PER_AD} columns")
         say(f"{core}; matrix {size} float32, {width:,} columns in use\n")
@@ -76,7 +76,7 @@ class Bench:
         self.chooser = Chooser(state)
         self.ads = state.catalogue.ads
         self.n = self.ads.count
-        self.width = state.catalogue.columns.used
+        self.width = state.catalogue.width
         random = np.random.default_rng(2)
         self.drawn = random.integers(1, features.MAIN_ONLY_FROM, (4_099, ROWS), dtype=np.int32)
         self.drawn[:, 0] = 0
@@ -110,9 +110,11 @@ class Bench:
         }
 
     def row_sum(self, turn: int) -> None:
-        self.sums[: self.width] = 0
-        model = self.state.model
-        ranking.add_rows(model.w, model.touched, self.rows(turn), self.width, self.sums)
+        model, catalogue = self.state.model, self.state.catalogue
+        ranking.sum_rows(
+            model.w, model.touched, self.rows(turn), catalogue.columns.used, catalogue.first_ad_column,
+            self.ads.view().alive, self.sums,
+        )  # fmt: skip
 
     def kernel(self, turn: int) -> ranking.Pick:
         """Score every ad and find the exact best and its rival, as `choose` does."""

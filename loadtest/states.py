@@ -33,7 +33,7 @@ def live_state(ads: int, columns: int = 16_384, seed: int = 1) -> State:
     lines += [Catalogued(at_ms=NOW_MS, thing=thing) for thing in _things(ads, random)]
     for line in lines:
         apply(state, Entry(state.position + 1, line))
-    w, width = state.model.w, state.catalogue.columns.used
+    w, width = state.model.w, state.catalogue.width
     for row in range(len(w)):
         w[row, :width] = random.normal(0.0, CROSS_SPREAD, width)
     state.model.touched[:] = True  # the weights are written, not learned

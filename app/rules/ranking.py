@@ -38,29 +38,52 @@ class Pick(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def add_rows(weights, touched, rows, width, sums):  # type: ignore[no-untyped-def]
-    """Add rows of the matrix onto `sums`, four at a time; rows that were never learned hold only zeros.
+def stretches(shared, first, alive, starts, ends):  # type: ignore[no-untyped-def]
+    """List the stretches of columns that an auction may look at: the shared ones, and runs of ads still in.
 
-    Shape   weights (rows, stride) float32; touched (rows,) bool; rows (k,) int; sums (>= width,) float32.
-    Cost    16 rows of 12,000 columns: ~25 us, the speed of memory.
+    Shape   as in sum_rows; starts and ends (words + 1,) int64 are written; returns how many stretches.
     """
-    known = np.empty(rows.size, dtype=np.int64)
-    count = 0
-    for row in rows:
-        if touched[row]:
-            known[count] = row
-            count += 1
+    starts[0], ends[0], count = 0, shared, 1
+    for i in range(alive.size):
+        if alive[i]:
+            start = first + 64 * i
+            if count > 1 and ends[count - 1] == start:
+                ends[count - 1] = start + 64
+            else:
+                starts[count], ends[count] = start, start + 64
+                count += 1
+    return count
+
+
+@njit(nogil=True, cache=True)
+def sum_rows(weights, touched, rows, shared, first, alive, sums):  # type: ignore[no-untyped-def]
+    """Sum rows of the matrix where an ad that is still in may look: shared columns, and those ads' own.
+
+    Rows that were never learned hold only zeros and are passed over.
+    Shape   weights (rows, stride) float32; touched (rows,) bool; rows (k,) int; the columns below `shared`
+            are shared, ad a has column first + a; alive (words,) uint64 as in eligibility; sums (stride,)
+            float32 is written there, and keeps what it held elsewhere.
+    Cost    16 rows of 12,000 columns: ~25 us, the speed of memory; less where fewer ads are in.
+    """
+    starts = np.empty(alive.size + 1, dtype=np.int64)
+    ends = np.empty(alive.size + 1, dtype=np.int64)
+    count = stretches(shared, first, alive, starts, ends)
+    for k in range(count):
+        sums[starts[k] : ends[k]] = 0.0
+    known = rows[touched[rows]]
     at = 0
-    while at + 4 <= count:
-        first, second = weights[known[at]], weights[known[at + 1]]
-        third, fourth = weights[known[at + 2]], weights[known[at + 3]]
-        for c in range(width):
-            sums[c] += (first[c] + second[c]) + (third[c] + fourth[c])
+    while at + 4 <= known.size:
+        one, two = weights[known[at]], weights[known[at + 1]]
+        three, four = weights[known[at + 2]], weights[known[at + 3]]
+        for k in range(count):
+            for c in range(starts[k], ends[k]):
+                sums[c] += (one[c] + two[c]) + (three[c] + four[c])
         at += 4
-    while at < count:
+    while at < known.size:
         row = weights[known[at]]
-        for c in range(width):
-            sums[c] += row[c]
+        for k in range(count):
+            for c in range(starts[k], ends[k]):
+                sums[c] += row[c]
         at += 1
 
 
@@ -138,19 +161,6 @@ def drop_below_floor(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def first_from(index, count, start):  # type: ignore[no-untyped-def]
-    """Find the first candidate whose place is `start` or behind it (`count` when none is)."""
-    low, high = 0, count
-    while low < high:
-        middle = (low + high) // 2
-        if index[middle] < start:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@njit(nogil=True, cache=True)
 def pick_best(  # type: ignore[no-untyped-def]
     sums, columns, base, bid, per_click, quality, party, index, count, bound, start
 ):
@@ -158,13 +168,14 @@ def pick_best(  # type: ignore[no-untyped-def]
 
     Shape   party (ads,) int32 says whose bid it is (the ad group): a party never sets its own price. A
             bound of -inf marks a candidate that is taken. Returns the fields of Pick.
-    Ties    the order of places begins at `start` and wraps; the first of equals wins, and is the rival.
+    Ties    the candidates' order begins at number `start` and wraps; the first of equals wins, and is the
+            rival.
     Cost    one comparison per candidate, an exponential only for those that may still matter.
     """
     at, best, rival = -1, -1, -1
     best_score, rival_score, best_pctr = -np.inf, -np.inf, 0.0
     least_rival, least_best = np.float32(-np.inf), np.float32(-np.inf)
-    turn = first_from(index, count, start)
+    turn = min(start, count)
     for part in range(2):
         low = turn if part == 0 else 0
         high = count if part == 0 else turn
@@ -203,8 +214,8 @@ def pick_best_plain(
     eligible: NDArray[np.bool_], start: int,
 ) -> Pick:  # fmt: skip
     """The kernels' twin: every exponential taken, every ad compared, in plain Python."""
-    count = bid.size
-    order = [i for i in (*range(start, count), *range(start)) if eligible[i]]
+    candidates = np.flatnonzero(eligible).tolist()
+    order = candidates[start:] + candidates[:start]
     pctr = {i: 1.0 / (1.0 + math.exp(-(base + sum(float(sums[c]) for c in columns[:, i])))) for i in order}
     score = {i: float((bid[i] * (1000.0 * pctr[i]) if per_click[i] else bid[i]) * quality[i]) for i in order}
     if not order:
@@ -217,7 +228,9 @@ def pick_best_plain(
 
 
 def tie_start(decision_hash: int, count: int) -> int:
-    """Say where the order of ties begins: the ad with the lowest (index + hash) mod count comes first.
+    """Say at which candidate the order of ties begins: the lowest (number + hash) mod count comes first.
+
+    Counted among the candidates, so that places standing empty favour nobody.
 
     >>> tie_start(3, 10), [(i + 3) % 10 for i in (7, 8, 9, 0)]
     (7, [0, 1, 2, 3])

@@ -18,7 +18,7 @@ from app.domain.catalogue import AdGroup, Advertiser, Campaign, Creative
 from app.domain.decisions import REASON_CODES, REASON_NUMBER
 from app.rules.eligibility import bits_of
 from app.rules.ranking import COLUMNS_PER_AD
-from app.state.places import Places
+from app.state.places import GroupedPlaces
 from app.state.sets import Dimension, Sets
 
 ARCHIVED = REASON_NUMBER["archived"]
@@ -72,7 +72,7 @@ class Ads:
     """
 
     def __init__(self, capacity: int) -> None:
-        self.places = Places(capacity)
+        self.places = GroupedPlaces(capacity)
         self.sets = Sets(capacity)
         self.dimensions = {name: Dimension(name) for name in TARGETED}
         self.key_dimensions: dict[str, Dimension] = {}
@@ -124,9 +124,10 @@ class Ads:
         n = self.places.used
         return self._look(np.where(self.own[:n] != 0, self.own[:n], standing[self.group[:n]]))
 
-    def open(self, creative_id: str) -> int:
-        """Give a creative its place."""
-        ad = self.places.take(creative_id)
+    def open(self, creative: Creative) -> int:
+        """Give a creative its place, beside others of its shape."""
+        shape = f"{creative.format}:{creative.width}x{creative.height}"
+        ad = self.places.take_in(shape, creative.id)
         self.open_all()
         return ad
 

@@ -268,7 +268,7 @@ def _free_rested(state: State) -> None:
         state.model.clear_row(catalogue.rows.release(row))
     ad = catalogue.ads.places.rested(before_ms)
     if ad is not None:
-        catalogue.ads.places.release(ad)
+        state.model.clear_column(catalogue.first_ad_column + catalogue.ads.places.release(ad))
 
 
 def _catalogued(state: State, line: Catalogued) -> Outcome:

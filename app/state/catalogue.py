@@ -25,9 +25,9 @@ from app.domain.refusals import Refused
 from app.rules import features, standing
 from app.state.accounts import Accounts
 from app.state.ads import ARCHIVED, PAUSED, Ads
-from app.state.places import Places
+from app.state.places import GroupedPlaces, Places
 
-_COLUMN_KINDS = ("shape", "category", "advertiser", "campaign", "creative")
+_COLUMN_KINDS = ("shape", "category", "advertiser", "campaign")
 STATUS_CODE = {"active": 0, "paused": PAUSED, "archived": ARCHIVED}
 
 
@@ -38,10 +38,12 @@ class Catalogue:
         self.things: dict[str, dict[str, Thing]] = {kind: {} for kind in KINDS}
         self.revisions: dict[tuple[str, str], int] = {}
         self.children: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-        self.columns = Places(columns, reserved=1)  # column 0: any ad
+        shared = columns // 5 // GroupedPlaces.RUN * GroupedPlaces.RUN or columns // 2
+        self.columns = Places(shared, reserved=1)  # column 0: any ad; those that ads share
+        self.first_ad_column = shared  # behind them each ad has a column of its own, in the ads' order
         block = features.BLOCKS["placement"]
         self.rows = Places(block.end, reserved=block.start)
-        self.ads = Ads(columns)
+        self.ads = Ads(columns - shared)
         self.group_index: dict[str, int] = {}
         self.campaign_index: dict[str, int] = {}
         self.advertiser_index: dict[str, int] = {}
@@ -96,6 +98,11 @@ class Catalogue:
             raise Refused("format_fixed", "a creative keeps its format; register another", "format")
         if self._full(thing):
             raise Refused("catalogue_full", f"no place is left for what {kind} {thing.id} brings", "type")
+
+    @property
+    def width(self) -> int:
+        """How many columns of the matrix may hold anything."""
+        return self.first_ad_column + self.ads.places.used
 
     def room(self) -> int:
         """Count the new creatives or placements that certainly find a place, whatever they are."""
@@ -233,12 +240,13 @@ class Catalogue:
             self._retire(creative, chain, at_ms)
             return
         ads = self.ads
-        ad = ads.open(creative.id)
+        ad = ads.open(creative)
         ads.group[ad] = self.group_index[group.id]
         ads.campaign[ad] = self.campaign_index[campaign.id]
         ads.advertiser[ad] = self.advertiser_index[advertiser.id]
         ads.own[ad] = STATUS_CODE[creative.status]
-        ads.columns[:, ad] = [0, *(self.columns.take(key) for key in column_keys(*chain))]
+        shared = (self.columns.take(key) for key in column_keys(*chain))
+        ads.columns[:, ad] = [0, *shared, self.first_ad_column + ad]
         ads.compile(ad, creative, group, campaign, advertiser)
 
     def _retire(self, creative: Creative, chain: tuple[Thing, ...], at_ms: int) -> None:
@@ -246,7 +254,6 @@ class Catalogue:
         if ad is not None:
             self.ads.close(ad)
             self.ads.places.rest(creative.id, at_ms)
-        self.columns.rest(("creative", creative.id), at_ms)
         for thing in chain[2:]:
             if thing.status == "archived":
                 self.columns.rest((kind_of(thing), thing.id), at_ms)
@@ -342,7 +349,10 @@ def _bits(rule: Any, everything: int) -> int:
 def column_keys(
     creative: Creative, group: AdGroup, campaign: Campaign, advertiser: Advertiser
 ) -> list[tuple[str, str]]:
-    """Name the columns that an ad lights beside column 0, in their order in the ad's arrays."""
+    """Name the columns that an ad shares with others, in their order in the ad's arrays.
+
+    Column 0 stands before them, the ad's own behind.
+    """
     category = creative.categories[0] if creative.categories else advertiser.category or ""
     shape = f"{creative.format}:{creative.width or 0}x{creative.height or 0}"
     return [
@@ -350,7 +360,6 @@ def column_keys(
         ("category", category.split("-")[0]),
         ("advertiser", advertiser.id),
         ("campaign", campaign.id),
-        ("creative", creative.id),
     ]
 
 
@@ -366,21 +375,29 @@ def domains(domain: str | None) -> Iterator[str]:
 
 
 def _places_out(place: Places) -> dict[str, Any]:
-    return {
+    part = {
         "used": place.used,
         "by_key": sorted(place.by_key.items(), key=lambda pair: pair[1]),
         "free": sorted(place.free),
         "resting": list(place.resting.items()),
         "generation": sorted(place.generation.items()),
     }
+    if isinstance(place, GroupedPlaces):
+        part["free"] = sorted((group, sorted(free)) for group, free in place.free_of.items())
+        part["groups"] = place.group_of_run
+    return part
 
 
 def _places_in(place: Places, part: dict[str, Any]) -> None:
     place.used = part["used"]
     place.by_key = {_key(key): index for key, index in part["by_key"]}
-    place.free = list(part["free"])
     place.resting = {_key(key): at for key, at in part["resting"]}
     place.generation = dict(part["generation"])
+    if isinstance(place, GroupedPlaces):
+        place.free_of = {group: list(free) for group, free in part["free"]}
+        place.group_of_run = list(part["groups"])
+    else:
+        place.free = list(part["free"])
 
 
 def _key(key: Any) -> Any:

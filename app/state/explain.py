@@ -195,7 +195,7 @@ class Explainer(Chooser):
         logit = ranking.logit_at(slate.sums, slate.view.columns, slate.prior_logit, at)
         advertiser = self.state.catalogue.above(group)[1]
         keys = column_keys(creative, group, campaign, advertiser)
-        names = ["any", *(f"{what}:{which}" for what, which in keys)]
+        names = ["any", *(f"{what}:{which}" for what, which in keys), f"creative:{creative.id}"]
         main, crosses, left_out = self._cells(slate, columns, names)
         uncertainty, variance = self._doubt(slate.rows, columns)
         return Candidate(

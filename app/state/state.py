@@ -148,7 +148,7 @@ class State:
             "recent": (self.recent.next, self.recent.closed),
             "catalogue": self.catalogue.parts(),
         }
-        model = self.model.parts(self.catalogue.columns.used)
+        model = self.model.parts(self.catalogue.width)
         return {
             **{f"model_{name}": part for name, part in model.items()},
             "recent": self.recent.parts(),

@@ -66,8 +66,9 @@ def sell(offers: list[Offer], floor_micros: int, start: int = 0) -> Sale | None:
         left = drop_below_floor(
             sums, columns, 0.0, bid, quality, per_click, float(floor_micros), index, left, bound, 7, *counts
         )
+    turn = int(np.searchsorted(index[:left], start))  # ties begin at this ad, whoever the floor took out
     _, best, _, _, rival_score, pctr = pick_best(
-        sums, columns, 0.0, bid, per_click, quality, party, index, left, bound, start if count else 0
+        sums, columns, 0.0, bid, per_click, quality, party, index, left, bound, turn
     )
     if best < 0:
         return None

@@ -94,7 +94,7 @@ def picked_plainly(auction: Auction, start: int) -> Pick:
 
 @given(auctions(), st.data())
 def test_the_kernel_picks_the_exact_best_and_its_rival(auction: Auction, data: st.DataObject) -> None:
-    start = data.draw(st.integers(0, max(0, auction.bid.size - 1)))
+    start = data.draw(st.integers(0, max(0, auction.places().size - 1)))
     fast, plain = picked(auction, start), picked_plainly(auction, start)
     assert (fast.at, fast.best, fast.rival) == (plain.at, plain.best, plain.rival)
     assert fast.score == pytest.approx(plain.score, rel=1e-12)
@@ -111,7 +111,7 @@ def test_with_any_weights_nobody_is_better_than_the_best(auction: Auction) -> No
 
 @given(auctions(), st.data())
 def test_the_rival_is_of_another_party_and_both_are_eligible(auction: Auction, data: st.DataObject) -> None:
-    pick = picked(auction, data.draw(st.integers(0, max(0, auction.bid.size - 1))))
+    pick = picked(auction, data.draw(st.integers(0, max(0, auction.places().size - 1))))
     parties = set(auction.party[auction.reason == 0].tolist())
     assert (pick.best >= 0) == bool(parties)
     assert (pick.rival >= 0) == (len(parties) > 1)
@@ -136,15 +136,20 @@ def test_softplus_is_bounded_from_below_within_the_gap() -> None:
     assert 0.085 < gap.max() <= TANGENT_GAP
 
 
-@given(st.integers(0, 12), st.integers(0, WIDTH), st.data())
-def test_rows_are_added_whatever_their_number(count: int, width: int, data: st.DataObject) -> None:
-    weights = (np.arange(14 * WIDTH, dtype=np.float32).reshape(14, WIDTH) - 60) / 8
-    rows = np.array(data.draw(st.permutations(range(14)))[:count], dtype=np.int32)
-    sums = np.ones(WIDTH, dtype=np.float32)
+@given(st.data())
+def test_rows_are_summed_where_an_ad_may_look(data: st.DataObject) -> None:
+    shared, first, words = data.draw(st.integers(0, 70)), 70, 4
+    weights = (np.arange(14 * 330, dtype=np.float32).reshape(14, 330) - 60) / 8
     touched = np.array(data.draw(st.lists(st.booleans(), min_size=14, max_size=14)))
     weights[~touched] = 0
-    ranking.add_rows(weights, touched, rows, width, sums)
-    plain = [1.0 + (sum(float(weights[row, c]) for row in rows) if c < width else 0.0) for c in range(WIDTH)]
+    rows = np.array(data.draw(st.permutations(range(14)))[: data.draw(st.integers(0, 12))], dtype=np.int32)
+    alive = np.array(data.draw(st.lists(st.sampled_from([0, 1, 2**63]), min_size=words, max_size=words)))
+    sums = np.full(330, 0.5, dtype=np.float32)
+    ranking.sum_rows(weights, touched, rows, shared, first, alive.astype(np.uint64), sums)
+    looked_at = {*range(shared)}
+    for word in np.flatnonzero(alive):
+        looked_at |= {*range(first + 64 * int(word), first + 64 * int(word) + 64)}
+    plain = [sum(float(weights[row, c]) for row in rows) if c in looked_at else 0.5 for c in range(330)]
     assert sums.tolist() == plain
 
 

@@ -106,7 +106,7 @@ def test_the_best_are_the_best_of_all(seed: int) -> None:
     placed = Chooser(state).choose(asked(1), KEY, NOW_MS).placed[0]
     ads, rows = state.catalogue.ads, list(placed.rows)
     scores = []
-    for ad in range(ads.count):
+    for ad in ads.places.by_key.values():
         x = state.prior_logit + float(state.model.w[rows][:, ads.columns[:, ad]].sum(dtype=np.float64))
         pctr = 1 / (1 + math.exp(-x))
         scores.append(float(ads.bid[ad] * (1000 * pctr if ads.per_click[ad] else 1)))

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.catalogue import Campaign
 from app.domain.lines import FoldSettings
 from app.domain.refusals import Refused
 from app.rules.features import BLOCKS
-from app.state.places import Places
-from tests.state.world import DAY_MS, World, ask_for, banner, one_of_each, placement
+from app.state.places import GroupedPlaces, Places
+from tests.state.world import DAY_MS, World, ask_for, banner, group, one_of_each, placement
 
 REST_MS = 31 * DAY_MS
 KEYS = st.integers(0, 5)
@@ -105,7 +106,8 @@ def test_a_column_is_given_again_only_after_its_rest_and_is_zero_then() -> None:
     assert not (model.n[:, column].any() or model.z[:, column].any() or model.w[:, column].any())
     world.add(banner("cr-3"))
     assert column_of(world, "cr-3") == column
-    assert world.state.catalogue.columns.generation[column] == 1
+    ads = world.state.catalogue.ads.places
+    assert ads.generation[ads.by_key["cr-3"]] == 1
     one, two = world.ad("cr-2"), world.ad("cr-3")
     assert world.p(one) == world.p(two), "the new one starts where any new one does"
 
@@ -125,15 +127,15 @@ def test_a_place_in_the_auction_is_reused_with_a_new_generation() -> None:
 def test_an_archived_campaign_frees_the_columns_of_all_its_creatives_and_its_own() -> None:
     world = fresh()
     world.add(banner("cr-2"))
-    columns = world.state.catalogue.columns
-    before = columns.left
+    columns, ads = world.state.catalogue.columns, world.state.catalogue.ads.places
+    before = columns.left, ads.left
     world.change("campaign", "c-1", status="archived")
     world.tick(REST_MS)
     for _ in range(10):
         world.tick(0)
-    assert columns.left == before + 3
+    assert (columns.left, ads.left) == (before[0] + 1, before[1] + 2)
     world.change("campaign", "c-1", status="active")
-    assert columns.left == before
+    assert (columns.left, ads.left) == before
     assert world.winner() in ("cr-1", "cr-2")
 
 
@@ -178,13 +180,41 @@ def test_a_placement_without_a_row_shares_a_hashed_one() -> None:
 
 
 def test_a_full_catalogue_refuses_the_next_and_serves_the_others() -> None:
-    world = World(columns=8)  # 0, shape, category, advertiser, campaign, and three creatives
-    world.add(*one_of_each(), banner("cr-2"), banner("cr-3"))
+    world = World(columns=128)  # 64 that ads share, and a run of 64 for the ads
+    world.add(*one_of_each(), *(banner(f"cr-{number}") for number in range(2, 65)))
     with pytest.raises(Refused) as refused:
-        world.add(banner("cr-4"))
+        world.add(banner("cr-65"))
     assert refused.value.code == "catalogue_full"
-    assert world.winner() in ("cr-1", "cr-2", "cr-3")
+    assert world.winner() is not None
     world.change("creative", "cr-2", status="archived")
     ticks(world, REST_MS)
-    world.add(banner("cr-4"))
-    assert np.count_nonzero(world.state.catalogue.ads.reason[:3] == 0) == 3
+    world.add(banner("cr-65"))
+    assert np.count_nonzero(world.state.catalogue.ads.reason == 0) == 64
+
+
+def test_shared_columns_run_out_too() -> None:
+    world = World(columns=256)  # 51, so 0 whole runs of 64: half of them are shared
+    world.add(*one_of_each())
+    with pytest.raises(Refused) as refused:
+        for number in range(2, 200):
+            world.add(Campaign(id=f"c-{number}", advertiser_id="adv-1"))
+            world.add(group(f"g-{number}", f"c-{number}"), banner(f"cr-{number}", f"g-{number}"))
+    assert refused.value.code == "catalogue_full"
+    assert world.state.catalogue.columns.left == 0
+    assert world.winner() is not None
+
+
+def test_ads_of_a_shape_stand_side_by_side_and_borrow_when_none_is_left() -> None:
+    places = GroupedPlaces(200)
+    assert places.capacity == 192
+    assert [places.take_in(group, f"{group}{n}") for n in range(3) for group in "ab"] == [0, 64, 1, 65, 2, 66]
+    for number in range(61):
+        places.take_in("a", f"more{number}")
+    assert places.take_in("a", "next") == 128, "a run of its own again"
+    assert places.take_in("c", "other") == 67, "no run is left: the lowest of those that are free"
+    assert places.left == 192 - 6 - 61 - 2
+    places.rest("a1", 5)
+    assert places.rested(5) == "a1"
+    places.release("a1")
+    assert places.take_in("b", "b3") == 68
+    assert places.take_in("a", "a9") == 1, "back to the run's own shape"
