@@ -268,6 +268,7 @@ def test_all_answers_are_those_of_a_list(
         else:
             edges = [len(behind) * part // count for part in range(count + 1)]
             assert [behind.index(each) for each in drawn] == [
-                behind.index(each, low, high) for each, low, high in zip(drawn, edges, edges[1:], strict=True)
+                behind.index(each, low, high)
+                for each, low, high in zip(drawn, edges[:-1], edges[1:], strict=True)
             ]
         store.close()
