@@ -75,14 +75,14 @@ class Bench:
         self.state = state
         self.chooser = Chooser(state)
         self.ads = state.catalogue.ads
-        self.n = self.ads.count
+        self.index = np.sort(np.array(list(self.ads.places.by_key.values()), dtype=np.int32))
+        self.n = self.index.size  # every ad is still in
         self.width = state.catalogue.width
         random = np.random.default_rng(2)
         self.drawn = random.integers(1, features.MAIN_ONLY_FROM, (4_099, ROWS), dtype=np.int32)
         self.drawn[:, 0] = 0
         self.sums = np.zeros(state.model.stride, np.float32)
         self.bound = np.zeros(self.n, np.float32)
-        self.index = np.arange(self.n, dtype=np.int32)  # every ad is still in
 
     def rows(self, turn: int) -> NDArray[np.int32]:
         """Take the rows of a turn, row 0 among them."""
@@ -102,7 +102,7 @@ class Bench:
 
     def slow_candidates(self) -> dict[str, Timed]:
         """Name what takes longer: the twin, and other learners with the same 96 cells an ad."""
-        columns = self.ads.columns[:, : self.n].astype(np.int32)
+        columns = self.ads.columns[:, self.index].astype(np.int32)
         return {
             TWIN: self.twin,
             RIVER: river_scores(self.rows(0), columns),
@@ -133,11 +133,13 @@ class Bench:
 
     def twin(self, turn: int) -> ranking.Pick:
         """Do the same in plain Python."""
-        ads, n = self.ads, self.n
+        view = self.ads.view()
         sums = self.state.model.w[self.rows(turn)].sum(0)
+        live = np.zeros(view.places, np.bool_)
+        live[self.index] = True
         return ranking.pick_best_plain(
-            sums, ads.columns[:, :n], self.state.prior_of("plc-0"), ads.bid[:n], ads.per_click[:n],
-            ads.quality[:n], ads.group[:n], np.ones(n, np.bool_), turn % n,
+            sums, view.columns, self.state.prior_of("plc-0"), view.bid, view.per_click, view.quality,
+            view.group, live, turn % self.n,
         )  # fmt: skip
 
     def check(self) -> None:

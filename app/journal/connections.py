@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +15,12 @@ Row = tuple[int | float | bytes | str | None, ...]
 MAX_ROWS = 128  # rows in one statement: the largest power of two that stays far below SQLite's limits
 _BUSY_MS = 5_000
 _STATEMENTS = 400  # kept compiled: eight sizes of a few statements over some days' tables
+
+
+def give_way(niceness: int) -> None:
+    """Let this thread run behind the loop's where they share a processor: ads are answered first."""
+    with suppress(AttributeError, OSError):  # Linux has a priority for each thread
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
 
 
 def open_writer(

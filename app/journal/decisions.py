@@ -30,7 +30,7 @@ import apsw
 import msgspec
 
 from app.domain.decisions import Record
-from app.journal.connections import Readers, open_writer
+from app.journal.connections import Readers, give_way, open_writer
 
 KEY_BYTES = 14  # of a decision id: the part that all placements of a request share
 MAX_BYTES = 2 * 1024**3
@@ -225,6 +225,7 @@ class DecisionStore(DecisionReader):
         self._thread.join()
 
     def _run(self) -> None:
+        give_way(10)
         while not self._closing:
             self._wake.wait(FLUSH_S)
             self._wake.clear()
