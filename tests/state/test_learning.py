@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.lines import Catalogued, Clicked, Configured, FoldSettings, Line, Shown, Ticked, Verdict
+from app.domain.lines import (
+    Catalogued,
+    Clicked,
+    Configured,
+    FoldSettings,
+    Line,
+    Refunded,
+    Shown,
+    Ticked,
+    Verdict,
+)
 from app.journal.memory import MemoryJournal
 from app.rules.features import MAIN_ONLY_FROM
 from app.rules.ftrl import UNLEARN_HORIZON_EVENTS
@@ -327,3 +337,20 @@ def test_a_repeat_never_reaches_the_fold() -> None:
     plain, repeated = folded(once), folded([*once, *again, *again])
     assert plain.hash == repeated.hash
     assert contents(plain) == contents(repeated)
+
+
+def test_a_held_click_taken_back_while_its_impression_comes_loses_no_money() -> None:
+    """The refund's line was written before the impression's was known, and stands behind it."""
+    world = fresh()
+    ad = world.ad()
+    held = world.click(ad)
+    target = world.entries[held.position - 1].line
+    assert isinstance(target, Clicked)
+    world.show(ad)
+    assert world.spent() == 1_000 * WON, "the impression settled the click, and billed it"
+    refund = Refunded(
+        at_ms=world.now_ms, target_id=target.event_id, target_position=held.position, target=target
+    )
+    receipt = world.put(refund).receipt
+    assert receipt is not None
+    assert (receipt.billed_micros, world.spent()) == (1_000 * WON, 0)
