@@ -291,7 +291,7 @@ class Catalogue:
             "indexes": [sorted(index.items()) for index in self._indexes()],
             "zones": self.zones,
             "zone_since": sorted(self.zone_since.items()),
-            "places": {name: _places_out(place) for name, place in places.items()},
+            "places": {name: place.parts() for name, place in places.items()},
         }
 
     def _indexes(self) -> tuple[dict[str, int], ...]:
@@ -300,7 +300,7 @@ class Catalogue:
     def restore(self, parts: dict[str, Any], things: Iterable[Thing]) -> None:
         """Take back what `parts` copied: the same things at the same places."""
         for name, place in (("columns", self.columns), ("rows", self.rows), ("ads", self.ads.places)):
-            _places_in(place, parts["places"][name])
+            place.restore(parts["places"][name])
         self.zones = list(parts["zones"])
         self.zone_since = dict(parts["zone_since"])
         for index, pairs in zip(self._indexes(), parts["indexes"], strict=True):
@@ -372,33 +372,3 @@ def domains(domain: str | None) -> Iterator[str]:
     labels = (domain or "").lower().split(".")
     for start in range(len(labels) - 1):
         yield ".".join(labels[start:])
-
-
-def _places_out(place: Places) -> dict[str, Any]:
-    part = {
-        "used": place.used,
-        "by_key": sorted(place.by_key.items(), key=lambda pair: pair[1]),
-        "free": sorted(place.free),
-        "resting": list(place.resting.items()),
-        "generation": sorted(place.generation.items()),
-    }
-    if isinstance(place, GroupedPlaces):
-        part["free"] = sorted((group, sorted(free)) for group, free in place.free_of.items())
-        part["groups"] = place.group_of_run
-    return part
-
-
-def _places_in(place: Places, part: dict[str, Any]) -> None:
-    place.used = part["used"]
-    place.by_key = {_key(key): index for key, index in part["by_key"]}
-    place.resting = {_key(key): at for key, at in part["resting"]}
-    place.generation = dict(part["generation"])
-    if isinstance(place, GroupedPlaces):
-        place.free_of = {group: list(free) for group, free in part["free"]}
-        place.group_of_run = list(part["groups"])
-    else:
-        place.free = list(part["free"])
-
-
-def _key(key: Any) -> Any:
-    return tuple(key) if isinstance(key, list) else key

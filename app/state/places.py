@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Hashable
+from typing import Any
 
 
 class Places:
@@ -62,6 +63,28 @@ class Places:
         heapq.heappush(self.free, index)
         return index
 
+    def parts(self) -> dict[str, Any]:
+        """Copy who has which index, in plain values."""
+        return {
+            "used": self.used,
+            "by_key": sorted(self.by_key.items(), key=lambda pair: pair[1]),
+            "free": sorted(self.free),
+            "resting": list(self.resting.items()),
+            "generation": sorted(self.generation.items()),
+        }
+
+    def restore(self, part: dict[str, Any]) -> None:
+        """Take back what `parts` copied; a key that is a tuple comes back from a file as a list."""
+        self.used = part["used"]
+        self.by_key = {_key(key): index for key, index in part["by_key"]}
+        self.free = list(part["free"])
+        self.resting = {_key(key): at_ms for key, at_ms in part["resting"]}
+        self.generation = dict(part["generation"])
+
+
+def _key(key: Any) -> Hashable:
+    return tuple(key) if isinstance(key, list) else key
+
 
 class GroupedPlaces(Places):
     """Indexes given out in runs of 64 to keys of one group (ads of one shape), so that those who compete for
@@ -97,3 +120,14 @@ class GroupedPlaces(Places):
         """Free a rested key's index: it goes back to its run's group."""
         self.free = self.free_of[self.group_of_run[self.by_key[key] // self.RUN]]
         return super().release(key)
+
+    def parts(self) -> dict[str, Any]:
+        """Copy who has which index, and whose each run is."""
+        free = sorted((group, sorted(free)) for group, free in self.free_of.items())
+        return {**super().parts(), "free": [], "free_of": free, "groups": self.group_of_run}
+
+    def restore(self, part: dict[str, Any]) -> None:
+        """Take back what `parts` copied."""
+        super().restore(part)
+        self.free_of = {group: list(free) for group, free in part["free_of"]}
+        self.group_of_run = list(part["groups"])
