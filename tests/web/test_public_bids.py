@@ -17,7 +17,7 @@ import pytest
 from app.domain.catalogue import AdGroup, Advertiser, Campaign, Creative, Native, Pricing, Thing
 from tests.node import Answer
 from tests.web.openrtb.bodies import RATES, collected, matching_things
-from tests.web.public_port import JSON, PUBLIC_URL, PublicPort, local, public_port
+from tests.web.public_port import JSON, PUBLIC_URL, PublicPort, local, packed, public_port
 
 PATH = "/openrtb2/bid"
 BANNER = {"w": 320, "h": 50}
@@ -190,8 +190,8 @@ def test_gzip_both_ways(port: PublicPort) -> None:
 UNREADABLE: list[tuple[bytes, dict[str, str], int, str]] = [
     (b"{", {}, 400, "cut short"),
     (b"not gzip", {"content-encoding": "gzip"}, 400, "no gzip"),
-    (gzip.compress(b"{}")[:-4], {"content-encoding": "gzip"}, 400, "gzip cut short"),
-    (gzip.compress(b" " * (1 << 20) + b"{}"), {"content-encoding": "gzip"}, 413, "over 1 MiB unpacked"),
+    (packed(b"{}")[:-4], {"content-encoding": "gzip"}, 400, "gzip cut short"),
+    (packed(b" " * (1 << 20) + b"{}"), {"content-encoding": "gzip"}, 413, "over 1 MiB unpacked"),
     (b"{}" + b" " * (1 << 20), {}, 413, "over 1 MiB"),
     (b"{}", {"content-encoding": "br"}, 400, "an encoding that we do not read"),
     (b'{"id":"a","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", {}, 400, "no imp, and nested beyond reason"),
