@@ -61,7 +61,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
 
 FULL_SUM = "numpy w[rows].sum(0)"
 USED_SUM = "numpy w[rows, :used].sum(0)"
-ROW_SUM = "compiled row sum (add_rows)"
+ROW_SUM = "compiled row sum (sum_rows)"
 KERNEL = "scoring kernel: rows, bounds, best and rival"
 CHOOSE = "choose: rows, eligibility, reasons, price"
 TWIN = "plain twin of the kernel (Python)"

@@ -79,7 +79,7 @@ class AdRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One request for ads, enriched. `person` is None where personal features are not allowed.
 
     `seats` (wseat) lets in only ads of these buyer seats; empty lets in all.
-    `blocked_bundles` (bapp) are refused app bundles, matched against advertiser domains.
+    Blocked app bundles (bapp) stand among the blocked advertisers.
     """
 
     request_id: str

@@ -29,6 +29,7 @@ class Counters:
         self.stage_seconds = self._histogram(
             "stage_duration_seconds", "Time of a stage of an ad request", ["stage"], STAGE_SECONDS
         )
+        self.choose_seconds = self.stage_seconds.labels("choose")
         self.candidates = self._histogram("candidates", "Ads that may win, per placement", [], CANDIDATES)
         self.position = self._gauge("journal_position", "Last journal position applied")
         self.commit_seconds = self._histogram(

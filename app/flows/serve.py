@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from time import perf_counter
 
 from app.domain import ids
 from app.domain.decisions import Choice, Placed, Record, ServedAd
@@ -17,7 +18,9 @@ def serve(node: Node, request: AdRequest) -> Choice:
     """Decide on a request at the present journal position, and keep the decision for its trace."""
     now_ms = node.now_ms()
     key = ids.request_key(now_ms, node.random_bytes(ids.RANDOM_BYTES))
+    started = perf_counter()
     choice = node.chooser.choose(request, key, now_ms)
+    node.counters.choose_seconds.observe(perf_counter() - started)
     node.decisions.put(Record(request_key=key, request=request, choice=choice))
     _gather(node, choice)
     return choice

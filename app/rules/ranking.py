@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-# Bounds are float32 sums of a few terms under 100: their error is under 1e-4. Twice ten times that.
+# Bounds are float32 sums of a few terms under 100: their error is under 1e-4. Twenty times that.
 MARGIN = 2e-3
 # ln sigmoid(x) = x - softplus(x), and softplus is convex: the highest of its tangents (here at -4.5, -3,
 # -1.5, 0 and 2, with both asymptotes) lies under it, by 0.0899 at most.
