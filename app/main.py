@@ -35,6 +35,7 @@ from app.flows.follow import Follow
 from app.flows.node import Node
 from app.flows.snapshotting import load, snapshot_forever, snapshot_now, yield_to_the_node
 from app.flows.ticking import tick_forever, tick_line
+from app.flows.user_keys import SECRET_BYTES, Period, UserKeys, read_periods, write_periods
 from app.flows.warming import warm
 from app.journal.decisions import DecisionStore
 from app.journal.sqlite import SqliteJournal
@@ -125,6 +126,7 @@ async def open_node(
         clock_ms=lambda: time.time_ns() // 1_000_000,
         workers=workers,
         missing={"kernels", "journal"},
+        user_keys=user_keys(settings, data),
     )
     try:
         yield node
@@ -291,6 +293,21 @@ def token_masters(data: Path) -> list[bytes]:
     if not path.exists():
         write_secret(path, secrets.token_hex(32) + "\n")
     return [bytes.fromhex(line) for line in path.read_text().split()]
+
+
+def user_keys(settings: Settings, data: Path) -> UserKeys:
+    """Read the secrets of users' keys, drawing the first at first start (DIR/user.key, 0600)."""
+    path, now_ms = data / "user.key", time.time_ns() // 1_000_000
+    if not path.exists():
+        write_secret(path, write_periods([Period(now_ms, secrets.token_bytes(SECRET_BYTES))]))
+    keys = UserKeys(
+        read_periods(path.read_text()),
+        period_days=settings.user_key_days,
+        keep_days=settings.retention_days,
+        save=lambda periods: write_secret(path, write_periods(periods)),
+    )
+    keys.renew(now_ms)
+    return keys
 
 
 def write_secret(path: Path, text: str) -> None:

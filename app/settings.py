@@ -68,6 +68,12 @@ class Settings(BaseSettings):
     life_win_s: Seconds = Field(default=86_400, description="life of win notice tokens")
     life_loss_s: Seconds = Field(default=86_400, description="life of loss notice tokens")
 
+    user_key_days: Seconds = Field(
+        default=30, description="days after which users' ids are hashed with a new secret"
+    )
+    retention_days: Seconds = Field(
+        default=30, description="days after which nothing that belongs to a person is left"
+    )
     trace_hours: Seconds = Field(default=24, description="hours for which decisions can be traced")
     snapshots: Seconds = Field(default=3, description="snapshots kept beside one an hour")
     snapshot_every_s: Seconds = Field(default=600, description="seconds between snapshots")

@@ -156,7 +156,9 @@ class Served(NamedTuple):
 def decide(node: Node, request: AdRequest) -> Served:
     """Have the node decide on a request."""
     choice = serve(node, request)
-    return Served(choice, [ad for placed in choice.placed for ad in served_ads(choice, placed)])
+    return Served(
+        choice, [ad for placed in choice.placed for ad in served_ads(choice, placed, request.person)]
+    )
 
 
 async def send(node: Node, kind: str, ad: ServedAd, **noted: Any) -> Receipt:

@@ -119,6 +119,7 @@ class ServedAd(Struct, frozen=True, kw_only=True, array_like=True):
 
     Units   price_micros per click (cpc) or per 1,000 impressions (cpm). rows and columns are the lit
             ones as little-endian uint16, so that a line is small and a kernel can read it in place.
+            user and former_user are the keys of the person it was served to (`Person`); b"" for nobody.
     """
 
     decision_id: bytes
@@ -136,3 +137,5 @@ class ServedAd(Struct, frozen=True, kw_only=True, array_like=True):
     pctr: float
     variant: int
     issued_at_ms: int
+    user: bytes = b""
+    former_user: bytes = b""

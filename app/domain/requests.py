@@ -6,6 +6,8 @@ The same value is kept in the decision record, so that a decision can be made ag
 
 from __future__ import annotations
 
+import re
+
 from msgspec import Struct
 
 from app.domain.catalogue import Blocked
@@ -13,6 +15,9 @@ from app.domain.catalogue import Blocked
 MAX_PLACEMENTS = 20
 MAX_ADS_PER_PLACEMENT = 20
 MAX_LIT_VALUES = 16  # interests and segments that light rows
+USER_KEY_BYTES = 12  # of the keyed hash that stands for a person's id
+_BEHIND_PATH = re.compile(r"[?#]")
+_LOGIN = re.compile(r"(?<=//)[^/@]*@")
 
 
 class Creativity(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,9 +58,14 @@ class Ask(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Person(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The audience of one request; absent is unknown. `region` is ISO 3166-2."""
+    """The audience of one request; absent is unknown. `region` is ISO 3166-2.
 
-    id: str | None = None
+    `key` is the keyed hash that stands for the person's id, `former_key` the one it had in the period before,
+    None outside the overlap of the two. The id itself never gets here.
+    """
+
+    key: bytes | None = None
+    former_key: bytes | None = None
     gender: str | None = None
     age: int | None = None
     region: str | None = None
@@ -64,7 +74,7 @@ class Person(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Surroundings(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where the ad will stand: page or app, device, own key-values."""
+    """Where the ad will stand: page or app (a URL without its query), device, own key-values."""
 
     url: str | None = None
     site_category: tuple[str, ...] = ()
@@ -89,3 +99,12 @@ class AdRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     blocked: Blocked = Blocked()
     seats: tuple[str, ...] = ()
     blocked_seats: tuple[str, ...] = ()
+
+
+def bare_url(url: str | None) -> str | None:
+    """Cut off what may tell of a person: a URL's query, fragment and login.
+
+    >>> bare_url("https://me:pw@news.example/a?session=5#top")
+    'https://news.example/a'
+    """
+    return _LOGIN.sub("", _BEHIND_PATH.split(url, maxsplit=1)[0]) or None if url else None

@@ -16,6 +16,7 @@ from pathlib import Path
 from app.domain.lines import FoldSettings, Line
 from app.flows.counters import Counters
 from app.flows.follow import Follow
+from app.flows.user_keys import UserKeys
 from app.journal.decisions import DecisionStore
 from app.journal.sqlite import SqliteJournal
 from app.state.apply import Receipt
@@ -81,6 +82,7 @@ class Node:
     gathered: Gathered = field(default_factory=Gathered)
     missing: set[str] = field(default_factory=set)  # what readiness still waits for
     random_bytes: Callable[[int], bytes] = field(default_factory=Randomness)
+    user_keys: UserKeys = field(default_factory=UserKeys.fresh)
 
     def now_ms(self) -> int:
         """The node's time: the wall clock, but never before the state's last tick."""

@@ -7,7 +7,7 @@ from time import perf_counter
 
 from app.domain import ids
 from app.domain.decisions import Choice, Placed, Record, ServedAd
-from app.domain.requests import AdRequest
+from app.domain.requests import AdRequest, Person
 from app.flows.node import Node
 from app.rules.features import MAIN_ONLY_FROM, SCHEMA_VERSION
 from app.rules.standing import moment_at
@@ -48,12 +48,14 @@ def _gather(node: Node, choice: Choice) -> None:
             gathered.in_flight[win.ad_group_id] = gathered.in_flight.get(win.ad_group_id, 0.0) + value
 
 
-def served_ads(choice: Choice, placed: Placed) -> list[ServedAd]:
-    """Write what the tokens of a placement's ads seal.
+def served_ads(choice: Choice, placed: Placed, person: Person | None = None) -> list[ServedAd]:
+    """Write what the tokens of a placement's ads seal; `person` is the request's.
 
     An ad below the top slot also lights its slot's row: it was scored as if on top, and is learned as shown.
     """
     rows = struct.pack(f"<{len(placed.rows)}H", *placed.rows)
+    user = (person.key if person is not None else None) or b""
+    former_user = (person.former_key if person is not None else None) or b""
     return [
         ServedAd(
             decision_id=placed.decision_id, ad_index=win.ad_index, creative_id=win.creative_id,
@@ -62,7 +64,7 @@ def served_ads(choice: Choice, placed: Placed) -> list[ServedAd]:
             rows=rows + struct.pack("<H", MAIN_ONLY_FROM + win.ad_index) if win.ad_index else rows,
             columns=struct.pack(f"<{len(win.columns)}H", *win.columns), schema_version=SCHEMA_VERSION,
             price_micros=win.price_micros, price_kind=win.kind, pctr=win.pctr, variant=choice.variant,
-            issued_at_ms=choice.clock_ms,
+            issued_at_ms=choice.clock_ms, user=user, former_user=former_user,
         )
         for win in placed.wins
     ]  # fmt: skip

@@ -17,7 +17,15 @@ from app.domain.catalogue import Blocked, Creative
 from app.domain.decisions import Choice, Placed, ServedAd, Win
 from app.domain.money import MICROS, to_micros
 from app.domain.refusals import FieldError, Refused
-from app.domain.requests import MAX_ADS_PER_PLACEMENT, MAX_PLACEMENTS, AdRequest, Ask, Person, Surroundings
+from app.domain.requests import (
+    MAX_ADS_PER_PLACEMENT,
+    MAX_PLACEMENTS,
+    AdRequest,
+    Ask,
+    Person,
+    Surroundings,
+    bare_url,
+)
 from app.flows.agents import device_of
 from app.flows.node import Node
 from app.flows.serve import preview, serve, served_ads
@@ -104,12 +112,14 @@ class AdsAsked:
     at_ms: int | None
 
 
+# From a person's id to the key that stands for it, and the one it had in the period before.
+KeysOf = Callable[[str | None], tuple[bytes | None, bytes | None]]
 _decoder = msgspec.json.Decoder(AdsIn)
 _encode = msgspec.json.Encoder().encode
 
 
-def read_ads(body: bytes, *, admin: bool) -> AdsAsked:
-    """Read a body.
+def read_ads(body: bytes, keys_of: KeysOf, *, admin: bool) -> AdsAsked:
+    """Read a body; `keys_of` turns the person's id into its keys, and no id leaves this room.
 
     Errors  Refused, in this order: `not_json`, `invalid` (what does not fit its type), `admin_door_only`,
             `duplicate_name`, `invalid` (what does not fit otherwise).
@@ -126,7 +136,7 @@ def read_ads(body: bytes, *, admin: bool) -> AdsAsked:
         at = next(i for i, name in enumerate(names) if name in names[:i])
         raise Refused("duplicate_name", "each placement needs a name of its own", f"placements[{at}].name")
     at_ms = _time_ms(asked.at, "at") if asked.at is not None else None
-    return AdsAsked(_request(asked), bool(asked.explain), at_ms)
+    return AdsAsked(_request(asked, keys_of), bool(asked.explain), at_ms)
 
 
 def unread(body: bytes, error: Exception) -> Refused:
@@ -159,7 +169,7 @@ def misfit(error: msgspec.ValidationError) -> Refused:
     return Refused("invalid", text, field or None, (FieldError(field, code, text),) if field else ())
 
 
-def _request(asked: AdsIn) -> AdRequest:
+def _request(asked: AdsIn, keys_of: KeysOf) -> AdRequest:
     context = asked.context or ContextIn()
     device, system = context.device, context.os
     if context.user_agent and not (device and system):
@@ -169,9 +179,9 @@ def _request(asked: AdsIn) -> AdRequest:
     return AdRequest(
         request_id=asked.request_id or "",
         asks=tuple(_ask(placement, at) for at, placement in enumerate(asked.placements)),
-        person=_person(asked),
+        person=_person(asked, keys_of),
         surroundings=Surroundings(
-            url=context.url,
+            url=bare_url(context.url),
             site_category=tuple(context.site_category),
             device=device,
             os=system,
@@ -187,14 +197,16 @@ def _request(asked: AdsIn) -> AdRequest:
     )
 
 
-def _person(asked: AdsIn) -> Person | None:
+def _person(asked: AdsIn, keys_of: KeysOf) -> Person | None:
     user, consent = asked.user, asked.consent
     if consent is not None and (consent.personal is False or (consent.gdpr and not consent.personal)):
         return None
     if user is None:
         return Person()
+    key, former_key = keys_of(user.id)
     return Person(
-        id=user.id,
+        key=key,
+        former_key=former_key,
         gender=user.gender,
         age=user.age,
         region=user.region,
@@ -277,7 +289,10 @@ class AdsDoor:
         self._full_pricing = admin or node.settings.open_doors
 
     async def __call__(self, asked: Asked) -> Answer:
-        wanted = read_ads(asked.body, admin=self.admin)
+        now_ms = self.node.now_ms()
+        wanted = read_ads(
+            asked.body, lambda identity: self.node.user_keys.of(identity, now_ms), admin=self.admin
+        )
         if wanted.at_ms is not None:
             choice = preview(self.node, wanted.request, wanted.at_ms)
         else:
@@ -297,7 +312,7 @@ class AdsDoor:
                 continue
             ads: list[ServedAd | None] = [None] * len(placed.wins)
             if wanted.at_ms is None:
-                ads = list(served_ads(choice, placed))
+                ads = list(served_ads(choice, placed, wanted.request.person))
             decisions[placed.name] = [
                 self._decision(placed, win, ad) for win, ad in zip(placed.wins, ads, strict=True)
             ]

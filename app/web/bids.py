@@ -34,10 +34,11 @@ class BidsDoor:
             request = decode(asked.body)
         except Malformed:
             return _MALFORMED
-        settings = node.settings
+        settings, now_ms = node.settings, node.now_ms()
         reading = to_ad_request(
-            request, rates=settings.rates_micros, currency=settings.currency, now_ms=node.now_ms(),
+            request, rates=settings.rates_micros, currency=settings.currency, now_ms=now_ms,
             ua_parse=device_of, registered=self._registered,
+            keys_of=lambda identity: node.user_keys.of(identity, now_ms),
         )  # fmt: skip
         choice = serve(node, reading.request) if reading.no_bid is None else None
         body = self._write(reading, choice) if choice is not None else None
@@ -54,7 +55,7 @@ class BidsDoor:
         return placement is not None and placement.status != "archived"
 
     def _write(self, reading: Reading, choice: Choice) -> bytes | None:
-        catalogue = self.node.state.catalogue
+        catalogue, person = self.node.state.catalogue, reading.request.person
 
         def creative_of(identity: str) -> Creative:
             return catalogue.things["creative"][identity]  # type: ignore[return-value] # by its kind
@@ -63,7 +64,7 @@ class BidsDoor:
             return catalogue.things["advertiser"][identity]  # type: ignore[return-value] # by its kind
 
         def links_of(placed: Placed, win: Win) -> AdLinks:
-            return self.links.of(self.tokens.seal(served_ads(choice, placed)[win.ad_index]))
+            return self.links.of(self.tokens.seal(served_ads(choice, placed, person)[win.ad_index]))
 
         return bid_response(
             reading, choice, creative_of=creative_of, advertiser_of=advertiser_of, links_of=links_of

@@ -30,13 +30,14 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from app.domain.decisions import ServedAd
 from app.domain.ids import DAY_MS
 from app.domain.refusals import Refused
+from app.domain.requests import USER_KEY_BYTES
 
 KINDS = ("impression", "click", "conversion", "dismissal", "win", "loss")
 # How far another node's clock may run ahead of ours before a token counts as forged.
 AHEAD_MS = 5 * 60 * 1000
 
 _VERSION = 1
-_SCHEMA = 1
+_SCHEMA = 1  # the low half of the plaintext's first byte; the high half counts the user keys at its end
 _HEADER = struct.Struct(">BH")
 _COUNTER = struct.Struct(">I")
 _NONCE_BYTES = 12
@@ -47,8 +48,8 @@ _TAGS_CHARS = len(KINDS) * _KIND_TAG_CHARS
 _TAG_OF = {kind: slice(at * _KIND_TAG_BYTES, (at + 1) * _KIND_TAG_BYTES) for at, kind in enumerate(KINDS)}
 _TEXT_OF = [(kind, slice(at * _KIND_TAG_CHARS, (at + 1) * _KIND_TAG_CHARS)) for at, kind in enumerate(KINDS)]
 _PREFIX_BYTES = _HEADER.size + _NONCE_BYTES
-# schema, decision id, ad index, creative index, generation, schema version, price, price kind, pCTR,
-# variant, issued at; then the lengths of creative, placement and publisher id, rows and columns.
+# schema and count of user keys, decision id, ad index, creative index, generation, schema version, price,
+# price kind, pCTR, variant, issued at; then the lengths of creative, placement and publisher, rows, columns.
 _FIXED = struct.Struct("<B15sBIIHqBdiqHHHHH")
 _SEAL_BYTES = _PREFIX_BYTES + _GCM_TAG_BYTES  # of a seal, beyond the plaintext
 _PADDINGS = (b"", bytes(2), bytes(1))  # by what is over after dividing by three
@@ -234,8 +235,10 @@ def _pack(ad: ServedAd) -> bytes:
         ad.placement_id.encode(),
         ad.publisher_id.encode(),
     )
+    assert len(ad.user) in (0, USER_KEY_BYTES)
+    assert len(ad.former_user) in (0, len(ad.user))
     fixed = _FIXED.pack(
-        _SCHEMA,
+        _SCHEMA | (len(ad.user) + len(ad.former_user)) // USER_KEY_BYTES << 4,
         ad.decision_id,
         ad.ad_index,
         ad.creative_index,
@@ -252,7 +255,7 @@ def _pack(ad: ServedAd) -> bytes:
         len(ad.rows),
         len(ad.columns),
     )
-    plain = b"".join((fixed, creative, placement, publisher, ad.rows, ad.columns))
+    plain = b"".join((fixed, creative, placement, publisher, ad.rows, ad.columns, ad.user, ad.former_user))
     return plain + _PADDINGS[(_SEAL_BYTES + len(plain)) % 3]
 
 
@@ -261,12 +264,14 @@ def _unpack(plain: bytes) -> ServedAd:
         schema, decision_id, ad_index, creative_index, generation, schema_version, price_micros, price_kind,
         pctr, variant, issued_at_ms, creative, placement, publisher, rows, columns,
     ) = _FIXED.unpack_from(plain)  # fmt: skip
-    assert schema == _SCHEMA, "a later layout needs its own reader here"
+    assert schema & 0xF == _SCHEMA, "a later layout needs its own reader here"
     placement += creative + _FIXED.size
     publisher += placement
     rows += publisher
     columns += rows
-    assert 0 <= len(plain) - columns < 3, "padding"
+    user = columns + USER_KEY_BYTES * (schema >> 4 > 0)
+    former_user = columns + USER_KEY_BYTES * (schema >> 4)
+    assert 0 <= len(plain) - former_user < 3, "padding"
     return ServedAd(
         decision_id=decision_id,
         ad_index=ad_index,
@@ -283,4 +288,6 @@ def _unpack(plain: bytes) -> ServedAd:
         pctr=pctr,
         variant=variant,
         issued_at_ms=issued_at_ms,
+        user=plain[columns:user],
+        former_user=plain[user:former_user],
     )

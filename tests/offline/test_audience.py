@@ -114,7 +114,7 @@ class Node:
         return self.state.position
 
     def choose(self, body: dict[str, Any], number: int, now_ms: int) -> Placed:
-        request = read_ads(json.dumps(body).encode(), admin=False).request
+        request = read_ads(json.dumps(body).encode(), lambda identity: (None, None), admin=False).request
         key = ids.request_key(now_ms, number.to_bytes(ids.RANDOM_BYTES, "big"))
         return self.chooser.choose(request, key, now_ms).placed[0]
 

@@ -62,6 +62,15 @@ def code_of(tokens: Tokens, token: str, kind: str, now_ms: int = ISSUED_MS) -> s
     return refusal.value.code
 
 
+@pytest.mark.parametrize(("user", "former"), [(b"", b""), (b"u" * 12, b""), (b"u" * 12, b"f" * 12)])
+def test_a_token_carries_whom_its_ad_was_served_to(user: bytes, former: bytes) -> None:
+    tokens = make()
+    ad = msgspec.structs.replace(AD, user=user, former_user=former)
+    text = tokens.token(tokens.seal(ad), "click")
+    assert tokens.open(text, "click", ISSUED_MS) == ad
+    assert tokens.reseal(text) == tokens.reseal(text)
+
+
 def test_every_changed_character_is_forged() -> None:
     tokens = make()
     text = tokens.token(tokens.seal(AD), "click")

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from app.domain.catalogue import Blocked
 from app.domain.money import MAX_MICROS, MICROS
-from app.domain.requests import MAX_PLACEMENTS, AdRequest, Ask, Creativity, Person, Surroundings
+from app.domain.requests import MAX_PLACEMENTS, AdRequest, Ask, Creativity, Person, Surroundings, bare_url
 from app.web.openrtb import wire
 from app.web.openrtb.native import NativeForm, native_form
 from app.web.openrtb.places import device_of, region_of, system_of
@@ -41,6 +41,8 @@ _MAX_SECONDS = 86_400
 _NO_API = (0,)
 
 UaParse = Callable[[str], tuple[str | None, str | None]]
+# From a person's id to the key that stands for it, and the one it had in the period before.
+KeysOf = Callable[[str | None], tuple[bytes | None, bytes | None]]
 
 
 class Reading(Struct, frozen=True, kw_only=True):
@@ -71,12 +73,14 @@ def to_ad_request(
     now_ms: int,
     ua_parse: UaParse | None = None,
     registered: Callable[[str], bool] | None = None,
+    keys_of: KeysOf = lambda identity: (None, None),
 ) -> Reading:
     """Read a bid request as an ad request, enriched but for what only the catalogue knows.
 
     Each imp with something that we can serve becomes an ask, named by the imp's id. Its placement is the
     `tagid` where that is `registered` (without that function: wherever there is one), else an
-    unregistered one of that name. `ua_parse` names device and os of a user agent.
+    unregistered one of that name. `ua_parse` names device and os of a user agent. `keys_of` turns a
+    person's id into its keys; the id itself goes no further.
 
     Units   rates in micros of the account currency per unit; `currency` is the account's own, at 1.
     Cost    about 6 us for one imp with a user.
@@ -104,7 +108,7 @@ def to_ad_request(
         request=AdRequest(
             request_id=bid_request.id,
             asks=tuple(asks),
-            person=_person(bid_request, now_ms) if personal(bid_request) else None,
+            person=_person(bid_request, now_ms, keys_of) if personal(bid_request) else None,
             surroundings=_surroundings(bid_request, channel, ua_parse),
             blocked=_blocked(bid_request),
             seats=_seats(bid_request.wseat),
@@ -249,7 +253,7 @@ def _surroundings(request: BidRequest, channel: Channel | None, ua_parse: UaPars
         return Surroundings(device=kind, os=system, language=language)
     categories = channel.cat + channel.sectioncat + channel.pagecat
     return Surroundings(
-        url=channel.page or None,
+        url=bare_url(channel.page),
         site_category=tuple(dict.fromkeys(categories[:_MAX_WORDS])),
         device=kind,
         os=system,
@@ -273,21 +277,30 @@ def _device(device: Device, ua_parse: UaParse | None) -> tuple[str | None, str |
     return kind, system
 
 
-def _person(request: BidRequest, now_ms: int) -> Person:
+def _person(request: BidRequest, now_ms: int, keys_of: KeysOf) -> Person:
     user, device = request.user, request.device
+    key, former_key = keys_of(id_of(user, device))
     geo = (device.geo if device is not None else None) or (user.geo if user is not None else None)
     region = region_of(geo.country, geo.region) if geo is not None else None
     if user is None:
-        return Person(id=(device.ifa or None) if device is not None else None, region=region)
+        return Person(key=key, former_key=former_key, region=region)
     gender = user.gender.upper()
     return Person(
-        id=user.buyeruid or user.id or (device.ifa if device is not None else "") or _first_eid(user),
+        key=key,
+        former_key=former_key,
         gender=gender if gender in ("F", "M", "O") else None,
         age=_age(user.yob, now_ms) if user.yob else None,
         region=region,
         interests=_interests(user) if user.keywords or user.kwarray else (),
         segments=_segments(user) if user.data else (),
     )
+
+
+def id_of(user: User | None, device: Device | None) -> str | None:
+    """Name a person: our own id for them, the exchange's, the device's, or another's, whichever is there."""
+    named = (user.buyeruid or user.id) if user is not None else ""
+    named = named or (device.ifa if device is not None else "")
+    return named or (_first_eid(user) if user is not None else None) or None
 
 
 def _first_eid(user: User) -> str | None:

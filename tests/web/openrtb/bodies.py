@@ -36,8 +36,11 @@ def parse(imp: dict[str, Any] | list[Any] | None = None, **top: Any) -> BidReque
 
 
 def read(imp: dict[str, Any] | list[Any] | None = None, **top: Any) -> Reading:
-    """Read such a request, with dollars and euros known and won as the account's currency."""
-    return to_ad_request(parse(imp, **top), rates=RATES, currency="KRW", now_ms=NOW_MS)
+    """Read such a request, dollars and euros known, won the account's currency, ids their own keys."""
+    return to_ad_request(
+        parse(imp, **top), rates=RATES, currency="KRW", now_ms=NOW_MS,
+        keys_of=lambda identity: (identity.encode() if identity else None, None),
+    )  # fmt: skip
 
 
 SIZES = ((300, 250), (320, 50), (728, 90), (160, 600), (300, 300), (320, 480), (777, 666), (666, 777))

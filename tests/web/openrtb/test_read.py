@@ -251,7 +251,7 @@ def test_the_person() -> None:
         device={"geo": {"country": "KOR", "region": "11"}},
     ).request.person
     assert person is not None
-    assert (person.id, person.gender, person.age, person.region) == ("u-1", "F", 40, "KR-11")
+    assert (person.key, person.gender, person.age, person.region) == (b"u-1", "F", 40, "KR-11")
     assert person.interests == ("travel", "food", "cars")
     assert person.segments == ("s-1", "named", "9")
 
@@ -271,7 +271,7 @@ IDS: list[tuple[dict[str, Any], str | None, str]] = [
 @pytest.mark.parametrize(("given", "name", "why"), IDS)
 def test_the_persons_id(given: dict[str, Any], name: str | None, why: str) -> None:
     person = read(**given).request.person
-    assert person is not None and person.id == name, why
+    assert person is not None and person.key == (name.encode() if name else None), why
 
 
 @pytest.mark.parametrize(
