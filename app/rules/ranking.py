@@ -147,12 +147,12 @@ def worth_at(sums, columns, base, bid, per_click, ad):  # type: ignore[no-untype
 
 @njit(nogil=True, cache=True)
 def drop_below_floor(  # type: ignore[no-untyped-def]
-    sums, columns, base, bid, quality, per_click, floor, index, count, bound, code, campaign, funnel, totals
+    sums, columns, base, bid, quality, per_click, floor, index, count, bound, alive
 ):
     """Take out the candidates whose worth (bid x v) is under the floor, exactly; returns how many are left.
 
-    They are counted under `code` as in eligibility; index and bound close up. Units: floor in micros per
-    1,000 impressions, > 0.
+    Index and bound close up, and their bits in alive (words,) are cleared. Units: floor in micros per 1,000
+    impressions, > 0.
     """
     log_floor = math.log(floor)
     left = 0
@@ -168,8 +168,7 @@ def drop_below_floor(  # type: ignore[no-untyped-def]
             index[left], bound[left] = i, bound[j]
             left += 1
         else:
-            funnel[code, campaign[i]] += 1
-            totals[code] += 1
+            alive[i // 64] &= ~(np.uint64(1) << np.uint64(i % 64))
     return left
 
 
@@ -210,15 +209,6 @@ def pick_best(  # type: ignore[no-untyped-def]
             if rival >= 0:
                 least_rival = np.float32(math.log(rival_score) - MARGIN)
     return at, best, best_score, rival, rival_score, best_pctr
-
-
-@njit(nogil=True, cache=True)
-def count_outbid(index, count, bound, code, campaign, funnel, totals):  # type: ignore[no-untyped-def]
-    """Count the candidates that were not taken under `code`."""
-    for j in range(count):
-        if bound[j] > -np.inf:
-            funnel[code, campaign[index[j]]] += 1
-            totals[code] += 1
 
 
 def pick_best_plain(

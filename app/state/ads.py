@@ -23,10 +23,9 @@ from app.state.sets import Dimension, Sets
 
 ARCHIVED = REASON_NUMBER["archived"]
 PAUSED = REASON_NUMBER["paused"]
-TARGETED = (
-    "gender", "age", "region", "interest", "segment", "device", "os", "placement", "publisher",
-    "site_category",
-)  # fmt: skip
+PLACE_TARGETED = ("device", "os", "placement", "publisher", "site_category")
+PERSON_TARGETED = ("gender", "age", "region", "interest", "segment")
+TARGETED = (*PLACE_TARGETED, *PERSON_TARGETED)
 
 
 @lru_cache(maxsize=65_536)
@@ -76,7 +75,8 @@ class Ads:
         self.sets = Sets(capacity)
         self.dimensions = {name: Dimension(name) for name in TARGETED}
         self.key_dimensions: dict[str, Dimension] = {}
-        self.targeted = [(dimension, REASON_NUMBER[name]) for name, dimension in self.dimensions.items()]
+        self.place_targeted = [(self.dimensions[name], REASON_NUMBER[name]) for name in PLACE_TARGETED]
+        self.person_targeted = [(self.dimensions[name], REASON_NUMBER[name]) for name in PERSON_TARGETED]
         self.columns = np.zeros((COLUMNS_PER_AD, capacity), dtype=np.uint16)
         self.bid = np.ones(capacity, dtype=np.float64)
         self.per_click = np.zeros(capacity, dtype=np.uint8)

@@ -16,17 +16,18 @@ from app.domain import ids
 from app.domain.catalogue import Placement
 from app.domain.decisions import REASON_CODES, REASON_NUMBER, Choice, Placed, Win
 from app.domain.requests import MAX_LIT_VALUES, AdRequest, Ask
-from app.rules import eligibility, features, pricing, ranking
+from app.rules import features, pricing, ranking, screening
 from app.rules.standing import Moment
 from app.state.ads import View
-from app.state.clauses import clauses_of
+from app.state.clauses import program_of
+from app.state.losers import Losers
 from app.state.state import State
 
 MAX_LIT_CATEGORIES = 4
-_DEAL = REASON_NUMBER["deal"]
 _SAME = REASON_NUMBER["same_creative"]
 _BELOW_FLOOR = REASON_NUMBER["below_floor"]
 _OUTBID = REASON_NUMBER["outbid"]
+_NOBODY = np.zeros(0, dtype=np.int64)
 
 
 class Preview(NamedTuple):
@@ -51,21 +52,21 @@ class Slate(NamedTuple):
 class Chooser:
     """Decides on one state. Owns the scratch arrays, and the counts of losers since it was made.
 
-    Shape   index and bound: the candidates of the last placement decided, `left` of them; funnel (reasons,
-            campaigns); totals (reasons,).
+    Shape   index and bound: the candidates of the last placement decided, `left` of them, alive their bits;
+            totals (reasons,): its losers.
     """
 
     def __init__(self, state: State) -> None:
         self.state = state
-        capacity = state.catalogue.ads.places.capacity
-        self.alive = np.zeros(state.catalogue.ads.sets.words, dtype=np.uint64)
+        capacity, words = state.catalogue.ads.places.capacity, state.catalogue.ads.sets.words
+        self.alive = np.zeros(words, dtype=np.uint64)
         self.passing = np.zeros_like(self.alive)
         self.index = np.zeros(capacity, dtype=np.int32)
         self.bound = np.zeros(capacity, dtype=np.float32)
         self.left = 0
         self.sums = np.zeros(state.model.stride, dtype=np.float32)
-        self.funnel = np.zeros((len(REASON_CODES), 64), dtype=np.int64)
         self.totals = np.zeros(len(REASON_CODES), dtype=np.int64)
+        self.losers = self.counting = Losers(words)
 
     def choose(
         self, request: AdRequest, request_key: bytes, clock_ms: int, preview: Preview | None = None
@@ -77,6 +78,7 @@ class Chooser:
         """
         ads = self.state.catalogue.ads
         view = ads.view() if preview is None else ads.view_at(preview.standing)
+        self.counting = self.losers if preview is None else Losers(ads.sets.words)
         common = self._common_rows(request, preview)
         taken: list[int] = []
         placed = tuple(
@@ -122,7 +124,7 @@ class Chooser:
         self.screen(request, slate, taken)
         candidates = self.left
         wins = self._fill(slate, decision_id, taken)
-        reasons = self._count_losers(view)
+        reasons = self._count_losers(view, taken)
         code = "" if wins else max(reasons, key=lambda reason: reasons[reason], default="no_ads")
         publisher = slate.placement.publisher_id if slate.placement else ask.publisher_id
         return Placed(
@@ -132,51 +134,16 @@ class Chooser:
 
     def screen(self, request: AdRequest, slate: Slate, taken: list[int]) -> None:
         """Judge every ad for a placement and bound the scores of those that may win: `left` candidates."""
-        view, ads = slate.view, self.state.catalogue.ads
-        self._make_room()
-        alive = self.alive[: view.alive.size]
-        alive[:] = view.alive
-        self.totals[:] = view.aside_totals
-        if view.aside_count.size:
-            self.funnel[view.aside_reason, view.aside_campaign] += view.aside_count
-        counts = (view.campaign, self.funnel, self.totals)
-        program = np.array(
-            clauses_of(self.state.catalogue, request, slate.ask, slate.placement), dtype=np.int32
-        )
-        eligibility.judge(program, ads.sets.rows, alive, self.passing, *counts)
-        if slate.ask.deal_only:
-            self._take_out(list(range(view.places)), _DEAL, alive, counts)
-        self._take_out(taken, _SAME, alive, counts)
-        model, catalogue = self.state.model, self.state.catalogue
-        ranking.sum_rows(
+        view, model, catalogue = slate.view, self.state.model, self.state.catalogue
+        self.counting.begin(view)
+        self.left = screening.screen(
+            program_of(catalogue, request, slate.ask, slate.placement), catalogue.ads.sets.rows,
+            np.array(taken, dtype=np.int64) if taken else _NOBODY, view.alive, view.aside_totals, self.alive,
+            self.passing, self.counting.planes, self.totals, _SAME, _BELOW_FLOOR,
             model.w, model.touched, np.array(slate.rows, dtype=np.int32), catalogue.columns.used,
-            catalogue.first_ad_column, alive, slate.sums,
+            catalogue.first_ad_column, slate.sums, view.columns, slate.prior_logit, view.bid, view.quality,
+            view.per_click, view.log_score, float(slate.floor_micros), self.index, self.bound,
         )  # fmt: skip
-        left = eligibility.name_all(alive, self.index)
-        ranking.bound_all(
-            slate.sums, view.columns, slate.prior_logit, view.log_score, view.per_click, self.index, left,
-            self.bound,
-        )  # fmt: skip
-        if slate.floor_micros > 0:
-            left = ranking.drop_below_floor(
-                slate.sums, view.columns, slate.prior_logit, view.bid, view.quality, view.per_click,
-                float(slate.floor_micros), self.index, left, self.bound, _BELOW_FLOOR, *counts,
-            )  # fmt: skip
-        self.left = left
-
-    def _make_room(self) -> None:
-        campaigns = self.state.catalogue.campaign_accounts.count
-        if campaigns > self.funnel.shape[1]:
-            grown = np.zeros((len(REASON_CODES), 2 * campaigns), dtype=np.int64)
-            grown[:, : self.funnel.shape[1]] = self.funnel
-            self.funnel = grown
-
-    def _take_out(
-        self, places: list[int], code: int, alive: NDArray[np.uint64],
-        counts: tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]],
-    ) -> None:  # fmt: skip
-        if places:
-            eligibility.take_out(np.array(places, dtype=np.int64), code, alive, *counts)
 
     def pick(self, slate: Slate, decision_id: bytes) -> ranking.Pick:
         """Find the best of the candidates, and its rival, by the decision's order of ties."""
@@ -221,11 +188,13 @@ class Chooser:
             rival_index=pick.rival,
         )  # fmt: skip
 
-    def _count_losers(self, view: View) -> dict[str, int]:
+    def _count_losers(self, view: View, taken: list[int]) -> dict[str, int]:
         """Count the outbid, and tell all losers by reason. Winners are nobody's loss."""
-        ranking.count_outbid(
-            self.index, self.left, self.bound, _OUTBID, view.campaign, self.funnel, self.totals
-        )
+        if self.left:
+            screening.count_outbid(
+                np.array(taken, dtype=np.int64), view.alive.size, self.alive, self.counting.planes,
+                self.totals, _OUTBID,
+            )  # fmt: skip
         totals: list[int] = self.totals.tolist()
         return {code: count for code, count in zip(REASON_CODES, totals, strict=True) if count}
 

@@ -5,46 +5,118 @@ The order of clauses is the order of `app.domain.decisions.REASONS`: a loser lea
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.domain.catalogue import Blocked, Placement
 from app.domain.decisions import REASON_NUMBER
-from app.domain.requests import AdRequest, Ask, Creativity, Person
-from app.rules.eligibility import EVERYONE, Clause
-from app.state.ads import Ads, parents_and_self
+from app.domain.requests import AdRequest, Ask, Creativity
+from app.rules.eligibility import EVERYONE, Clause, written
+from app.state.ads import PERSON_TARGETED, Ads, parents_and_self
 from app.state.catalogue import Catalogue
 
 # Scratch rows of the sets, one use each. EMPTY stays empty.
 EMPTY, ADVERTISERS, CREATIVES, LONG = range(4)  # LONG and the next: one for each timed format
 _TIMED = ("video", "audio")
-NOBODY = Person()
+_NOTHING_TOLD: tuple[tuple[object, ...], ...] = ((),) * len(PERSON_TARGETED)
 
 
 Flat = tuple[int, ...]  # clauses as the kernel reads them
 
 
-def clauses_of(catalogue: Catalogue, request: AdRequest, ask: Ask, placement: Placement | None) -> list[int]:
-    """List the conditions that an ad must meet to stand on one placement of a request, flat."""
-    ads = catalogue.ads
+def program_of(
+    catalogue: Catalogue, request: AdRequest, ask: Ask, placement: Placement | None
+) -> NDArray[np.int32]:
+    """Write the conditions that an ad must meet to stand on one placement of a request, for the kernel.
+
+    What the place asks is remembered whole; what is one person's, or one request's own, is put together.
+    """
+    ads, place = catalogue.ads, request.surroundings
+    publisher = placement.publisher_id if placement else ask.publisher_id
+    site = (ask.placement_id, catalogue.revision("placement", ask.placement_id) if placement else 0)
+    shape = (
+        "shape", site, ask.formats, ask.sizes, ask.secure, tuple(ask.demands.items()), place.language,
+        request.seats, request.blocked_seats, request.blocked.categories,
+    )  # fmt: skip
+    where = ("where", site, publisher, place.device, place.os, place.site_category, ask.deal_only)
+    parts = [ads.sets.remembered(shape, lambda: _shape_part(ads, request, ask, placement))]
+    parts += _own_parts(catalogue, request, ask, placement)
+    parts.append(ads.sets.remembered(where, lambda: _where_part(ads, request, ask, placement, publisher)))
+    if ads.key_dimensions:
+        for name, dimension in sorted(ads.key_dimensions.items()):
+            parts.append(dimension.part(ads.sets, REASON_NUMBER["keys"], place.keys.get(name, ())))
+    person = request.person
+    values = _NOTHING_TOLD
+    if person is not None:
+        values = (  # in the order of PERSON_TARGETED
+            (person.gender,) if person.gender else (),
+            (person.age,) if person.age is not None else (),
+            parents_and_self(person.region) if person.region else (),
+            person.interests,
+            person.segments,
+        )
+    parts += [
+        dimension.part(ads.sets, reason, told)
+        for (dimension, reason), told in zip(ads.person_targeted, values, strict=True)
+    ]
+    return np.frombuffer(b"".join(parts), dtype=np.int32)
+
+
+def _shape_part(ads: Ads, request: AdRequest, ask: Ask, placement: Placement | None) -> bytes:
+    """What the place takes and blocks, in the order of the reasons."""
+    place = request.surroundings
     flat = [*_shape_clauses(ads, ask, placement)]
     if ask.secure:
         flat += _must(ads, "secure", (True,))
     for name, demand in ask.demands.items():
         flat += _demand_clauses(ads, name, demand)
-    if request.surroundings.language:
-        flat += _language_clause(ads, request.surroundings.language)
+    if place.language:
+        flat += _language_clause(ads, place.language)
     if request.seats:
         flat += _must(ads, "seat", request.seats)
     if request.blocked_seats:
         flat += _must_not(ads, "seat", "seat", request.blocked_seats)
+    flat += _category_clauses(ads, [request.blocked, placement.blocked] if placement else [request.blocked])
+    return written(flat)
+
+
+def _where_part(ads: Ads, request: AdRequest, ask: Ask, placement: Placement | None, publisher: str) -> bytes:
+    """What ads ask of the place."""
+    place = request.surroundings
+    flat: list[int] = []
+    categories = (*place.site_category, *(placement.categories if placement else ()))
+    values: tuple[tuple[object, ...], ...] = (  # in the order of PLACE_TARGETED
+        (place.device,) if place.device else (),
+        (place.os,) if place.os else (),
+        (ask.placement_id,) if ask.placement_id else (),
+        (publisher,) if publisher else (),
+        tuple(c for code in categories for c in parents_and_self(code)),
+    )
+    for (dimension, reason), told in zip(ads.place_targeted, values, strict=True):
+        flat += dimension.clause(ads.sets, reason, told)
+    deal = EVERYONE if ask.deal_only else ads.sets.find(("deal", "restricted"))
+    if deal is not None:
+        flat += Clause(REASON_NUMBER["deal"], deal, (EMPTY,)).flat()
+    return written(flat)
+
+
+def _own_parts(
+    catalogue: Catalogue, request: AdRequest, ask: Ask, placement: Placement | None
+) -> Iterator[bytes]:
+    """What no stored set answers, or what hardly two requests share."""
+    ads = catalogue.ads
+    for name, demand in ask.demands.items():
+        timed = name in _TIMED and (demand.duration_min_s or demand.duration_max_s is not None)
+        bound = ads.sets.find(("format", name)) if timed else None
+        if bound is not None:
+            yield written(_duration_clause(ads, bound, demand, LONG + _TIMED.index(name)))
     blocks = [request.blocked, placement.blocked] if placement else [request.blocked]
-    flat += _category_clauses(ads, blocks)
-    flat += _advertiser_clauses(catalogue, blocks)
-    flat += _creative_clauses(ads, blocks)
-    _add_targeting(flat, ads, request, ask, placement)
-    return flat
+    if any(block.advertisers for block in blocks):
+        yield written(_advertiser_clauses(catalogue, blocks))
+    if any(block.creatives for block in blocks):
+        yield written(_creative_clauses(ads, blocks))
 
 
 def _must(ads: Ads, family: str, values: Iterable[object]) -> Flat:
@@ -60,11 +132,6 @@ def _shape_clauses(ads: Ads, ask: Ask, placement: Placement | None) -> Flat:
     """Format and size: the request narrows what the placement takes. Sizes bind banners alone."""
     formats: tuple[str, ...] = placement.formats if placement else ()
     sizes = placement.sizes if placement else ()
-    question = ("shapes", formats, sizes, ask.formats, ask.sizes)
-    return ads.sets.remembered(question, lambda: _shapes(ads, ask, formats, sizes))
-
-
-def _shapes(ads: Ads, ask: Ask, formats: tuple[str, ...], sizes: tuple[tuple[int, int], ...]) -> Flat:
     if ask.formats:
         formats = tuple(f for f in ask.formats if not formats or f in formats) or ("",)
     if ask.sizes:
@@ -82,13 +149,6 @@ def _demand_clauses(ads: Ads, name: str, demand: Creativity) -> Flat:
     bound = ads.sets.find(("format", name))
     if bound is None:
         return ()
-    flat = ads.sets.remembered(("demands", name, demand), lambda: _demands(ads, name, bound, demand))
-    if name in _TIMED and (demand.duration_min_s or demand.duration_max_s is not None):
-        flat += _duration_clause(ads, bound, demand, LONG + _TIMED.index(name))
-    return flat
-
-
-def _demands(ads: Ads, name: str, bound: int, demand: Creativity) -> Flat:
     flat: Flat = ()
     for reason, values in (("mime", demand.mimes), ("protocol", demand.protocols), ("api", demand.api)):
         if values:
@@ -117,13 +177,8 @@ def _language_clause(ads: Ads, wanted: tuple[str, ...]) -> Flat:
 
 
 def _category_clauses(ads: Ads, blocks: list[Blocked]) -> Flat:
-    codes = tuple(block.categories for block in blocks if block.categories)
-    if not codes:
-        return ()
-    distinct = (code for block in codes for code in block)
-    return ads.sets.remembered(
-        ("blocked", codes), lambda: _must_not(ads, "category_blocked", "category", dict.fromkeys(distinct))
-    )
+    codes = dict.fromkeys(code for block in blocks for code in block.categories)
+    return _must_not(ads, "category_blocked", "category", codes)
 
 
 def _advertiser_clauses(catalogue: Catalogue, blocks: list[Blocked]) -> Flat:
@@ -149,30 +204,3 @@ def _creative_clauses(ads: Ads, blocks: list[Blocked]) -> Flat:
     blocked[places] = True
     ads.sets.write(CREATIVES, blocked)
     return Clause(REASON_NUMBER["creative_blocked"], EVERYONE, (), (CREATIVES,)).flat()
-
-
-def _add_targeting(
-    flat: list[int], ads: Ads, request: AdRequest, ask: Ask, placement: Placement | None
-) -> None:
-    person, place = request.person or NOBODY, request.surroundings
-    publisher = placement.publisher_id if placement else ask.publisher_id
-    categories = (*place.site_category, *(placement.categories if placement else ()))
-    values: tuple[tuple[object, ...], ...] = (  # in the order of TARGETED
-        (person.gender,) if person.gender else (),
-        (person.age,) if person.age is not None else (),
-        parents_and_self(person.region) if person.region else (),
-        person.interests,
-        person.segments,
-        (place.device,) if place.device else (),
-        (place.os,) if place.os else (),
-        (ask.placement_id,) if ask.placement_id else (),
-        (publisher,) if publisher else (),
-        tuple(c for code in categories for c in parents_and_self(code)) if categories else (),
-    )
-    for (dimension, reason), told in zip(ads.targeted, values, strict=True):
-        flat += dimension.clause(ads.sets, reason, told)
-    for name, dimension in sorted(ads.key_dimensions.items()) if ads.key_dimensions else ():
-        flat += dimension.clause(ads.sets, REASON_NUMBER["keys"], place.keys.get(name, ()))
-    deal = ads.sets.find(("deal", "restricted"))
-    if deal is not None:
-        flat += Clause(REASON_NUMBER["deal"], deal).flat()

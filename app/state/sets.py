@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.catalogue import Rule
-from app.rules.eligibility import EVERYONE, Clause, bits_of
+from app.rules.eligibility import EVERYONE, Clause, bits_of, written
 
 Answer = TypeVar("Answer")
 _UNASKED: Any = object()
@@ -98,11 +98,12 @@ class Dimension:
                 keys.append((self.name, side, value))
         return keys
 
+    def part(self, sets: Sets, reason: int, values: tuple[Any, ...]) -> bytes:
+        """Say what a request with these values means to the ads, as part of a program; from memory."""
+        return sets.remembered((self.name, values), lambda: written(self.clause(sets, reason, values)))
+
     def clause(self, sets: Sets, reason: int, values: tuple[Any, ...]) -> tuple[int, ...]:
         """Say what a request with these values means to the ads, as a flat clause; empty when none minds."""
-        return sets.remembered((self.name, values), lambda: self._clause(sets, reason, values))
-
-    def _clause(self, sets: Sets, reason: int, values: tuple[Any, ...]) -> tuple[int, ...]:
         restricted = sets.find((self.name, "restricted"))
         terms: list[Any] = list(values)
         numbers = [value for value in terms if isinstance(value, int | float)]

@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from app.rules.eligibility import (
     EVERYONE,
+    PLANES,
     Clause,
     bits_of,
+    drain,
     judge,
     judge_plain,
+    lose,
     name_all,
     program,
     take_out,
@@ -63,8 +66,10 @@ def judged(todo: list[Clause], sets: NDArray[np.uint8], reason: NDArray[np.uint8
     count = reason.size
     alive = bits_of(reason == 0, -(-count // 64))
     campaign = np.arange(max(count, 1), dtype=np.int32)
-    funnel, totals = np.zeros((41, max(count, 1)), np.int64), np.zeros(41, np.int64)
-    judge(program(todo), packed(sets), alive, np.empty_like(alive), campaign, funnel, totals)
+    planes, totals = np.zeros((41, PLANES, alive.size), np.uint64), np.zeros(41, np.int64)
+    judge(program(todo), packed(sets), alive, np.empty_like(alive), planes, totals)
+    funnel = np.zeros((41, max(count, 1)), np.int64)
+    drain(planes, campaign, funnel)
     index = np.zeros(max(count, 1), np.int32)
     left = name_all(alive, index)
     return Judged(index[:left].tolist(), funnel.tolist(), totals.tolist())
@@ -115,11 +120,26 @@ def test_what_a_clause_means(clause: Clause, passes: bool, why: str) -> None:
 def test_named_ads_are_taken_out_once_and_counted(places: list[int], members: list[bool]) -> None:
     alive = bits_of(np.array(members), 3)
     campaign = np.array([place % 4 for place in range(130)], dtype=np.int32)
-    funnel, totals = np.zeros((8, 4), np.int64), np.zeros(8, np.int64)
-    take_out(np.array(places, dtype=np.int64), 6, alive, campaign, funnel, totals)
+    planes, totals = np.zeros((8, PLANES, 3), np.uint64), np.zeros(8, np.int64)
+    take_out(np.array(places, dtype=np.int64), 6, alive, planes, totals)
+    funnel = np.zeros((8, 4), np.int64)
+    drain(planes, campaign, funnel)
     gone = {place for place in places if members[place]}
     index = np.zeros(130, np.int32)
     left = name_all(alive, index)
     assert index[:left].tolist() == [at for at, inside in enumerate(members) if inside and at not in gone]
     assert totals.sum() == totals[6] == funnel[6].sum() == len(gone)
     assert Counter(place % 4 for place in gone) == {at: int(n) for at, n in enumerate(funnel[6]) if n}
+
+
+@given(st.lists(st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=2), max_size=255))
+def test_upright_counters_count_as_increments_do(auctions: list[list[int]]) -> None:
+    planes, funnel = np.zeros((1, PLANES, 2), np.uint64), np.zeros((1, 128), np.int64)
+    counts: Counter[int] = Counter()
+    for words in auctions:
+        lost = {word * 64 + bit for word in range(2) for bit in range(64) if words[word] >> bit & 1}
+        counts.update(lost)
+        assert sum(lose(np.uint64(word), at, planes[0]) for at, word in enumerate(words)) == len(lost)
+    drain(planes, np.arange(128, dtype=np.int32), funnel)
+    assert {at: int(count) for at, count in enumerate(funnel[0]) if count} == counts
+    assert not planes.any(), "drained, they begin anew"

@@ -62,9 +62,9 @@ def sell(offers: list[Offer], floor_micros: int, start: int = 0) -> Sale | None:
     bound_all(sums, columns, 0.0, log_score, per_click, index, count, bound)
     left = count
     if floor_micros > 0:
-        counts = np.zeros(count, np.int32), np.zeros((8, 1), np.int64), np.zeros(8, np.int64)
+        alive = np.zeros(-(-count // 64), np.uint64)
         left = drop_below_floor(
-            sums, columns, 0.0, bid, quality, per_click, float(floor_micros), index, left, bound, 7, *counts
+            sums, columns, 0.0, bid, quality, per_click, float(floor_micros), index, left, bound, alive
         )
     turn = int(np.searchsorted(index[:left], start))  # ties begin at this ad, whoever the floor took out
     _, best, _, _, rival_score, pctr = pick_best(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from app.rules import ranking
+from app.rules.eligibility import bits_of, name_all
 from app.rules.ranking import MARGIN, TANGENT_GAP, Pick, bound_all, pick_best, pick_best_plain, tie_start
 
 WIDTH = 9
@@ -156,16 +157,16 @@ def test_rows_are_summed_where_an_ad_may_look(data: st.DataObject) -> None:
 def dropped(auction: Auction, floor: float) -> list[int]:
     index, bound = auction.places(), auction.bound()
     before = dict(zip(index.tolist(), bound.tolist(), strict=True))
-    campaign = np.zeros(auction.bid.size, np.int32)
-    funnel, totals = np.zeros((10, 1), np.int64), np.zeros(10, np.int64)
+    alive = bits_of(auction.reason == 0, -(-auction.bid.size // 64))
     left = ranking.drop_below_floor(
         auction.sums, auction.columns, auction.base, auction.bid, auction.quality, auction.slope, floor,
-        index, index.size, bound, 9, campaign, funnel, totals,
+        index, index.size, bound, alive,
     )  # fmt: skip
     kept = index[:left].tolist()
     assert kept == sorted(kept), "who is left keeps its order"
     assert [before[ad] for ad in kept] == bound[:left].tolist(), "and its bound"
-    assert totals[9] == funnel[9, 0] == len(before) - left
+    named = np.zeros(auction.bid.size, np.int32)
+    assert named[: name_all(alive, named)].tolist() == kept, "and its bit"
     reason = auction.reason.tolist()
     return [0 if ad in kept else (9 if ad in before else reason[ad]) for ad in range(len(reason))]
 
@@ -213,15 +214,3 @@ def test_equal_ads_win_about_equally_often_and_always_the_same_decision() -> Non
     for won in wins.values():  # six standard deviations of a fair draw
         assert abs(won - decisions / count) < 6 * math.sqrt(decisions / count * (1 - 1 / count))
     assert Counter(picked(even, start).best for start in starts) == wins
-
-
-@given(auctions())
-def test_those_that_were_not_taken_are_counted_as_outbid(auction: Auction) -> None:
-    index, bound = auction.places(), auction.bound()
-    campaign = auction.party
-    bound[::2] = -np.inf
-    funnel, totals = np.zeros((8, 4), np.int64), np.zeros(8, np.int64)
-    ranking.count_outbid(index, index.size, bound, 7, campaign, funnel, totals)
-    expected = Counter(campaign[index[1::2]].tolist())
-    assert {at: int(count) for at, count in enumerate(funnel[7]) if count} == expected
-    assert totals.sum() == totals[7] == expected.total()

@@ -48,19 +48,21 @@ def targeting_reason(group: AdGroup, request: AdRequest, ask: Ask, placement: Pl
     categories = [*place.site_category, *(placement.categories if placement else ())]
     publisher = placement.publisher_id if placement else ask.publisher_id
     checks: list[tuple[str, bool]] = [
-        ("gender", allows(want.gender, told(person.gender) if person else [])),
-        ("age", allows(want.age, told(person.age) if person else [])),
-        ("region", allows(want.region, told(person.region) if person else [], tree=True)),
-        ("interest", allows(want.interest, person.interests if person else [])),
-        ("segment", allows(want.segment, person.segments if person else [])),
         ("device", allows(want.device, told(place.device))),
         ("os", allows(want.os, told(place.os))),
         ("placement", allows(want.placement, told(ask.placement_id))),
         ("publisher", allows(want.publisher, told(publisher))),
         ("site_category", allows(want.site_category, categories, tree=True)),
+        ("deal", not want.deal.include),
     ]
     checks += [("keys", allows(rule, place.keys.get(name, ()))) for name, rule in want.keys.items()]
-    checks.append(("deal", not want.deal.include))
+    checks += [
+        ("gender", allows(want.gender, told(person.gender) if person else [])),
+        ("age", allows(want.age, told(person.age) if person else [])),
+        ("region", allows(want.region, told(person.region) if person else [], tree=True)),
+        ("interest", allows(want.interest, person.interests if person else [])),
+        ("segment", allows(want.segment, person.segments if person else [])),
+    ]
     return next((name for name, passes in checks if not passes), None)
 
 

@@ -318,11 +318,19 @@ def test_losers_are_counted_per_campaign_too() -> None:
     world.change("ad_group", "g-2", status="paused")
     for _ in range(3):
         world.choose()
+    drained = world.chooser.losers.drain()
     funnel = {
-        campaign: {REASON_CODES[code]: int(n) for code, n in enumerate(world.chooser.funnel[:, at]) if n}
+        campaign: {REASON_CODES[code]: int(n) for code, n in enumerate(drained[:, at]) if n}
         for campaign, at in world.state.catalogue.campaign_index.items()
     }
     assert funnel == {"c-1": {"paused": 3}, "c-2": {"outbid": 3}}
+
+
+def test_more_auctions_than_a_counter_holds_are_all_counted() -> None:
+    world = world_of(3_000, 2_000)
+    choices = [world.choose() for _ in range(600)]
+    outbid = world.chooser.losers.drain()[REASON_CODES.index("outbid")].sum()
+    assert outbid == sum(choice.placed[0].reasons["outbid"] for choice in choices) == 600
 
 
 def test_settings_of_a_node_reach_the_prior() -> None:

@@ -168,7 +168,7 @@ def test_it_leaves_the_nodes_own_counts_alone() -> None:
     state = made_state(4, 2)
     chooser = Chooser(state)
     choice = chooser.choose(asked(2), KEY, NOW_MS)
-    own: list[NDArray[Any]] = [chooser.funnel, chooser.index, chooser.bound]
+    own: list[NDArray[Any]] = [chooser.losers.planes, chooser.index, chooser.bound]
     before, hash_before = [array.copy() for array in own], state.hash
     Explainer(state).explain(asked(2), KEY, NOW_MS)
     assert [np.array_equal(was, array) for was, array in zip(before, own, strict=True)] == [True] * 3
