@@ -99,7 +99,9 @@ def demo(
     from app import main as wiring
     from app.offline.demo import DemoPlan, watch_demo
 
-    settings = read_settings().model_copy(update={"click_window_s": 5, "log_level": "warning"})
+    # The demo's people are one program at one address: to a node that looks, they are all the same robot.
+    demo_only = {"click_window_s": 5, "log_level": "warning", "invalid_traffic": "off"}
+    settings = read_settings().model_copy(update=demo_only)
     _log(settings)
     with ExitStack() as stack:
         folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="adjudge-demo-")))

@@ -127,6 +127,7 @@ async def open_node(
         workers=workers,
         missing={"kernels", "journal"},
         user_keys=user_keys(settings, data),
+        clients=settings.clients(),
     )
     try:
         yield node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.domain.lines import FoldSettings
 from app.domain.money import MICROS
 from app.domain.refusals import Refused
+from app.flows.clients import Clients, Networks, read_bots, read_networks
 from app.flows.node import NodeSettings
 
 Seconds = Annotated[int, Field(gt=0)]
@@ -51,7 +53,17 @@ class Settings(BaseSettings):
         description="columns of the matrix: creatives, campaigns, advertisers, shapes, categories",
     )
     exploration: Literal["off"] = Field(default="off", description="off until it exists")
-    invalid_traffic: Literal["off"] = Field(default="off", description="off until it exists")
+    invalid_traffic: Literal["off", "mark", "on"] = Field(
+        default="on",
+        description="invalid events: not billed, not learned (on), only told of (mark), not looked for (off)",
+    )
+    bots: str = Field(
+        default="", description="file of robots' user agents, in place of crawler-user-agents' list"
+    )
+    data_centres: str = Field(default="", description="file of data centres' networks, one CIDR a line")
+    trusted_proxies: str = Field(
+        default="", description="networks whose X-Forwarded-For is believed, e.g. 10.0.0.0/8,2001:db8::/32"
+    )
 
     click_window_s: Seconds = Field(default=600, description="a click later than this is not in the log loss")
     held_s: Seconds = Field(default=600, description="how long a click waits for its impression")
@@ -94,6 +106,34 @@ class Settings(BaseSettings):
         read_rates(value)
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _sound_networks(cls, value: str) -> str:
+        Networks(_listed(value))
+        return value
+
+    @field_validator("bots")
+    @classmethod
+    def _readable_bots(cls, value: str) -> str:
+        if value:
+            _readable(read_bots, value)
+        return value
+
+    @field_validator("data_centres")
+    @classmethod
+    def _readable_networks(cls, value: str) -> str:
+        if value:
+            _readable(read_networks, value)
+        return value
+
+    def clients(self) -> Clients:
+        """The lists that the doors hold clients against, read from their files."""
+        return Clients(
+            bots=read_bots(Path(self.bots)) if self.bots else None,
+            data_centres=read_networks(Path(self.data_centres)) if self.data_centres else (),
+            proxies=_listed(self.trusted_proxies),
+        )
+
     def fold(self) -> FoldSettings:
         """The settings that the fold reads."""
         shared = set(FoldSettings.__struct_fields__) & set(type(self).model_fields)
@@ -132,6 +172,17 @@ def read_settings() -> Settings:
         first = error.errors()[0]
         name = "ADJUDGE_" + str(first["loc"][0]).upper()
         raise Refused("setting", f"{name}: {first['msg']}", name) from error
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _readable(read: Callable[[Path], list[str]], path: str) -> None:
+    try:
+        read(Path(path))
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
 
 
 def read_rates(text: str) -> dict[str, int]:

@@ -28,6 +28,7 @@ NODE_SETTINGS = {
     "ADJUDGE_ADMIN_KEY": ADMIN_KEY,
     "ADJUDGE_RATES": "USD=1350,EUR=1480",
     "ADJUDGE_LOG_LEVEL": "warning",
+    "ADJUDGE_INVALID_TRAFFIC": "off",  # the load comes from one robot at one address
 }
 READY_S = 120
 STOP_S = 60

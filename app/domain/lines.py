@@ -33,6 +33,8 @@ class FoldSettings(Struct, frozen=True, kw_only=True, array_like=True):
     column_rest_s: int = 31 * 86_400
     time_zone: str = "Asia/Seoul"
     self_competition: str = "ad_group"
+    # off: nothing is judged; mark: judged, but billed and learned as valid; on: neither billed nor learned.
+    invalid_traffic: str = "off"
 
 
 class Configured(Struct, frozen=True, kw_only=True, array_like=True, tag="configured"):
@@ -61,6 +63,19 @@ class Catalogued(Struct, frozen=True, kw_only=True, array_like=True, tag="catalo
     thing: Thing
 
 
+class Sender(Struct, frozen=True, array_like=True):
+    """What the door saw of whoever reported an event, as far as invalid traffic goes.
+
+    `flaw` is the door's verdict, a code of `app.rules.invalid_traffic`, empty where nothing was found.
+    `source` stands for the network address (a keyed hash of a secret of the day, never the address).
+    `direct` says that the person's own device called, so that the line's time is the act's.
+    """
+
+    flaw: str = ""
+    source: bytes = b""
+    direct: bool = False
+
+
 class Shown(Struct, frozen=True, kw_only=True, array_like=True, tag="shown"):
     """An impression was reported."""
 
@@ -68,6 +83,7 @@ class Shown(Struct, frozen=True, kw_only=True, array_like=True, tag="shown"):
     ad: ServedAd
     sent_at_ms: int | None = None
     media_cost_micros: int | None = None
+    sender: Sender | None = None
 
     @property
     def event_id(self) -> bytes:
@@ -84,6 +100,7 @@ class Clicked(Struct, frozen=True, kw_only=True, array_like=True, tag="clicked")
     at_ms: int
     ad: ServedAd
     sent_at_ms: int | None = None
+    sender: Sender | None = None
 
     @property
     def event_id(self) -> bytes:
@@ -102,6 +119,7 @@ class Converted(Struct, frozen=True, kw_only=True, array_like=True, tag="convert
     own_id: str | None = None
     value: float | None = None
     sent_at_ms: int | None = None
+    sender: Sender | None = None
 
     @property
     def event_id(self) -> bytes:
@@ -118,6 +136,7 @@ class Dismissed(Struct, frozen=True, kw_only=True, array_like=True, tag="dismiss
     at_ms: int
     ad: ServedAd
     reason: str | None = None
+    sender: Sender | None = None
 
     @property
     def event_id(self) -> bytes:

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from app.domain.decisions import ServedAd
-from app.domain.lines import Clicked, Converted, Dismissed, Feedback, Line, Noticed, Refunded, Shown
+from app.domain.lines import (
+    Clicked,
+    Converted,
+    Dismissed,
+    Feedback,
+    Line,
+    Noticed,
+    Refunded,
+    Sender,
+    Shown,
+)  # fmt: skip
 from app.domain.refusals import Refused
 from app.flows.node import Node
 from app.state.apply import Receipt
@@ -24,17 +34,22 @@ def line_of(
     sent_at_ms: int | None = None,
     reason: str | None = None,
     price_micros: int | None = None,
+    sender: Sender | None = None,
 ) -> Feedback:
     """Write the line of an event. Prices and reasons are what an exchange said, noted and never billed."""
     match kind:
         case "impression":
-            return Shown(at_ms=at_ms, ad=ad, sent_at_ms=sent_at_ms, media_cost_micros=price_micros)
+            return Shown(
+                at_ms=at_ms, ad=ad, sent_at_ms=sent_at_ms, media_cost_micros=price_micros, sender=sender
+            )
         case "click":
-            return Clicked(at_ms=at_ms, ad=ad, sent_at_ms=sent_at_ms)
+            return Clicked(at_ms=at_ms, ad=ad, sent_at_ms=sent_at_ms, sender=sender)
         case "conversion":
-            return Converted(at_ms=at_ms, ad=ad, own_id=own_id, value=value, sent_at_ms=sent_at_ms)
+            return Converted(
+                at_ms=at_ms, ad=ad, own_id=own_id, value=value, sent_at_ms=sent_at_ms, sender=sender
+            )
         case "dismissal":
-            return Dismissed(at_ms=at_ms, ad=ad, reason=reason)
+            return Dismissed(at_ms=at_ms, ad=ad, reason=reason, sender=sender)
         case "win" | "loss":
             return Noticed(at_ms=at_ms, ad=ad, kind=kind, reason=reason, price_micros=price_micros)
         case _:

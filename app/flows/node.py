@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.domain.lines import FoldSettings, Line
+from app.flows.clients import Clients
 from app.flows.counters import Counters
 from app.flows.follow import Follow
 from app.flows.user_keys import UserKeys
@@ -83,6 +84,7 @@ class Node:
     missing: set[str] = field(default_factory=set)  # what readiness still waits for
     random_bytes: Callable[[int], bytes] = field(default_factory=Randomness)
     user_keys: UserKeys = field(default_factory=UserKeys.fresh)
+    clients: Clients = field(default_factory=Clients)
 
     def now_ms(self) -> int:
         """The node's time: the wall clock, but never before the state's last tick."""

@@ -25,8 +25,10 @@ DIMENSIONS = (
 OF_REQUESTS = frozenset({"hour", "day", "placement", "publisher"})
 MEASURES = (
     "requests", "impressions", "clicks", "conversions", "spend", "unbilled", "ecpm", "ctr", "ctr_low",
-    "ctr_high", "predicted_clicks", "calibration", "invalid",
+    "ctr_high", "predicted_clicks", "calibration", "gross_impressions", "gross_clicks", "gross_conversions",
+    "net_impressions", "net_clicks", "net_conversions", "invalid",
 )  # fmt: skip
+_COUNTS = {Shown: "impressions", Clicked: "clicks", Converted: "conversions"}
 _COUNTED = frozenset({"learned", "skipped"})
 _QUARTER_MS = 900_000  # every time zone is whole quarters of an hour off
 _Z_95 = 1.959963984540054  # the normal quantile of 97.5 %
@@ -49,6 +51,8 @@ class Tally:
     unbilled_micros: int = 0
     predicted_clicks: float = 0.0  # added in the journal's order: the same report has the same bits
     invalid: dict[str, int] = field(default_factory=dict)
+    gross: dict[str, int] = field(default_factory=dict)  # whatever was reported, by kind
+    net: dict[str, int] = field(default_factory=dict)  # without what was found invalid, billed or not
 
     def add(self, other: Tally) -> None:
         """Add another row's sums."""
@@ -59,8 +63,9 @@ class Tally:
         self.spend_micros += other.spend_micros
         self.unbilled_micros += other.unbilled_micros
         self.predicted_clicks += other.predicted_clicks
-        for reason, count in other.invalid.items():
-            self.invalid[reason] = self.invalid.get(reason, 0) + count
+        for ours, theirs in ((self.invalid, other.invalid), (self.gross, other.gross), (self.net, other.net)):
+            for name, count in theirs.items():
+                ours[name] = ours.get(name, 0) + count
 
 
 class Tallies:
@@ -83,7 +88,8 @@ class Tallies:
     def take(self, at_ms: int, line: Shown | Clicked | Converted, verdict: Verdict | None) -> None:
         """Count one event as the fold judged it.
 
-        A held click counts nowhere yet; an event taken back counts under `invalid` as `refunded`.
+        A held click counts nowhere yet; an event taken back counts under `invalid`, by the rule that found it
+        or as `refunded`. What is only marked counts, and stands under `invalid` too.
         """
         ad = line.ad
         tally = self._row(tuple([part(ad, at_ms) for part in self._parts]))
@@ -91,10 +97,16 @@ class Tallies:
             verdict = Verdict("invalid", code="forgotten")
         tally.spend_micros += verdict.billed_micros
         tally.unbilled_micros += verdict.unbilled_micros
-        if verdict.fate not in _COUNTED:
-            if verdict.fate != "held":
-                reason = verdict.code or verdict.fate
-                tally.invalid[reason] = tally.invalid.get(reason, 0) + 1
+        if verdict.fate == "held":
+            return
+        counted, kind = verdict.fate in _COUNTED, _COUNTS[type(line)]
+        reason = verdict.code or (None if counted else verdict.fate)
+        tally.gross[kind] = tally.gross.get(kind, 0) + 1
+        if reason is None:
+            tally.net[kind] = tally.net.get(kind, 0) + 1
+        else:
+            tally.invalid[reason] = tally.invalid.get(reason, 0) + 1
+        if not counted:
             return
         match line:
             case Shown():
@@ -179,6 +191,8 @@ def measures_of(tally: Tally, counts_requests: bool) -> dict[str, Any]:
         "ctr_high": high,
         "predicted_clicks": predicted,
         "calibration": predicted / tally.clicks if tally.clicks else None,
+        **{f"gross_{kind}": tally.gross.get(kind, 0) for kind in _COUNTS.values()},
+        **{f"net_{kind}": tally.net.get(kind, 0) for kind in _COUNTS.values()},
         "invalid": dict(sorted(tally.invalid.items())),
     }
 

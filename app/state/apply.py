@@ -33,12 +33,12 @@ from app.rules.ftrl import UNLEARN_HORIZON_EVENTS
 from app.rules.pricing import impression_charge
 from app.rules.standing import moment_at
 from app.state.accounts import NO_DAY
-from app.state.recent import FATES, LEARNED, REFUNDED, SKIPPED
+from app.state.recent import FATES, INVALID, LEARNED, REFUNDED, SKIPPED
 from app.state.state import Held, State
 
 
 class Receipt(Struct, frozen=True):
-    """What became of an event. Units: micros."""
+    """What became of an event. Units: micros. With a `code` the seeming fields tell what others are told."""
 
     event_id: bytes
     position: int
@@ -46,7 +46,9 @@ class Receipt(Struct, frozen=True):
     billed_micros: int = 0
     unbilled_micros: int = 0
     learned: bool = False
-    code: str | None = None
+    code: str | None = None  # why it is invalid
+    seeming_billed_micros: int = 0  # what a valid one would have been answered, for those who must not know
+    seeming_learned: bool = False
 
 
 class Outcome(Struct):
@@ -89,6 +91,9 @@ def apply(state: State, entry: Entry) -> Outcome:
 
 def _shown(state: State, entry: Entry, line: Shown) -> Outcome:
     ad = line.ad
+    code = state.traffic.shown(line) or None
+    if code is not None and state.traffic.blocks:
+        return _shown_invalid(state, entry, line, code)
     billed, unbilled = _charge(state, ad, line.at_ms) if ad.price_kind == "cpm" else (0, 0)
     fate, p = SKIPPED, 0.0
     if not state.silent():
@@ -98,15 +103,41 @@ def _shown(state: State, entry: Entry, line: Shown) -> Outcome:
     state.progress.shown(ad.pctr)
     event = line.event_id
     outcome = Outcome(
-        Receipt(event, entry.position, "counted", billed, unbilled, fate == LEARNED),
-        [(event, Verdict(FATES[fate], billed, unbilled))],
+        _receipt(event, entry.position, billed, unbilled, fate == LEARNED, code),
+        [(event, Verdict(FATES[fate], billed, unbilled, code))],
     )
     state.mix(struct.pack("<qdqqB", entry.position, p, billed, unbilled, fate), event, ad.rows, ad.columns)
-    waiting = state.held.pop(event, None)
-    if waiting is not None:
-        late = _settle_click(state, waiting.position, waiting.line, entry.position, FATES[fate])
-        outcome.verdicts += late.verdicts
+    _settle_waiting(state, entry, outcome, FATES[fate])
     return outcome
+
+
+def _shown_invalid(state: State, entry: Entry, line: Shown, code: str) -> Outcome:
+    """Take note of an impression that nobody saw: it bills and teaches nothing, and its click is invalid."""
+    ad, event = line.ad, line.event_id
+    seeming = _quote(state, ad, line.at_ms) if ad.price_kind == "cpm" else 0
+    state.recent.add(entry.position, line.at_ms, ad.pctr, 0.0, INVALID, 0)
+    outcome = Outcome(
+        Receipt(event, entry.position, "counted", 0, 0, False, code, seeming, not state.silent()),
+        [(event, Verdict("invalid", code=code))],
+    )
+    state.mix(struct.pack("<q", entry.position), event, code.encode())
+    _settle_waiting(state, entry, outcome, "invalid")
+    return outcome
+
+
+def _settle_waiting(state: State, entry: Entry, outcome: Outcome, fate: str) -> None:
+    """Settle the click that came before this impression."""
+    waiting = state.held.pop(outcome.verdicts[0][0], None)
+    if waiting is not None:
+        late = _settle_click(state, waiting.position, waiting.line, entry.position, fate)
+        outcome.verdicts += late.verdicts
+
+
+def _receipt(
+    event: bytes, position: int, billed: int, unbilled: int, learned: bool, code: str | None
+) -> Receipt:
+    """Write the receipt of an event that counted as valid, `code` or not."""
+    return Receipt(event, position, "counted", billed, unbilled, learned, code, billed, learned)
 
 
 def _clicked(state: State, entry: Entry, line: Clicked) -> Outcome:
@@ -131,9 +162,11 @@ def _settle_click(
     """Count a click by the fate of its impression: learned with it, or not at all."""
     ad, event = line.ad, line.event_id
     if impression_fate in {"invalid", "refunded"}:
-        state.mix(struct.pack("<q", position))
-        verdict = Verdict("invalid", code="invalid_impression")
-        return Outcome(Receipt(event, position, "counted", code=verdict.code), [(event, verdict)])
+        return _clicked_invalid(state, position, line, "invalid_impression")
+    code = state.traffic.clicked(line) or None
+    if code is not None and state.traffic.blocks:
+        _take_along(state, impression_position, ad)
+        return _clicked_invalid(state, position, line, code, learned=impression_fate == "learned")
     billed, unbilled = _charge(state, ad, line.at_ms) if ad.price_kind == "cpc" else (0, 0)
     learned = impression_fate == "learned"
     p = float("nan")
@@ -145,15 +178,48 @@ def _settle_click(
         record["click_position"], record["click_billed_micros"] = position, billed
     state.progress.clicked()
     state.mix(struct.pack("<qdqq", position, p, billed, unbilled), event, ad.rows, ad.columns)
-    verdict = Verdict("learned" if learned else "skipped", billed, unbilled)
-    return Outcome(Receipt(event, position, "counted", billed, unbilled, learned), [(event, verdict)])
+    verdict = Verdict("learned" if learned else "skipped", billed, unbilled, code)
+    return Outcome(_receipt(event, position, billed, unbilled, learned, code), [(event, verdict)])
+
+
+def _clicked_invalid(
+    state: State, position: int, line: Clicked, code: str, *, learned: bool = True
+) -> Outcome:
+    """Take note of a click that nobody meant. The click stream is alive all the same."""
+    ad, event = line.ad, line.event_id
+    state.progress.unanswered = 0.0
+    seeming = _quote(state, ad, line.at_ms) if ad.price_kind == "cpc" else 0
+    state.mix(struct.pack("<q", position), event, code.encode())
+    receipt = Receipt(event, position, "counted", 0, 0, False, code, seeming, learned)
+    return Outcome(receipt, [(event, Verdict("invalid", code=code))])
+
+
+def _take_along(state: State, impression_position: int, ad: ServedAd) -> None:
+    """Un-learn the impression of an invalid click: left in, it would teach that nobody clicks there."""
+    record = state.recent.find(impression_position)
+    if record is not None and not record["clicked"]:
+        fate = int(record["fate"])
+        record["fate"] = INVALID if _unlearn(state, record, ad) else fate
 
 
 def _noted(state: State, position: int, line: Converted | Dismissed | Noticed) -> Outcome:
     """Count an event that neither bills nor teaches yet."""
     event = line.event_id
-    state.mix(struct.pack("<q", position), event)
-    return Outcome(Receipt(event, position, "counted"), [(event, Verdict("skipped"))])
+    code = None if isinstance(line, Noticed) else state.traffic.noted(line) or None
+    state.mix(struct.pack("<q", position), event, (code or "").encode())
+    fate = "invalid" if code is not None and state.traffic.blocks else "skipped"
+    return Outcome(Receipt(event, position, "counted", code=code), [(event, Verdict(fate, code=code))])
+
+
+def _quote(state: State, ad: ServedAd, at_ms: int) -> int:
+    """Tell what `_charge` would bill, and bill nothing."""
+    catalogue = state.catalogue
+    group_at, campaign_at, day = _accounts_of(state, ad, at_ms)
+    groups, campaigns = catalogue.group_accounts, catalogue.campaign_accounts
+    amount = ad.price_micros
+    if ad.price_kind == "cpm":
+        amount, _ = impression_charge(ad.price_micros, int(groups.carry[group_at]))
+    return min(amount, groups.left(group_at, day), campaigns.left(campaign_at, day))
 
 
 def _charge(state: State, ad: ServedAd, at_ms: int) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from app.state.catalogue import Catalogue
 from app.state.model import Model
 from app.state.progress import Progress
 from app.state.recent import Recent
+from app.state.traffic import Traffic
 
 RECENT_IMPRESSIONS = 1 << 20
 DEFAULT_COLUMNS = 16_384
@@ -48,6 +49,7 @@ class State:
         self.catalogue = Catalogue(columns, self.settings.time_zone)
         self.recent = Recent(recent)
         self.progress = Progress()
+        self.traffic = Traffic()
         self.held: dict[bytes, Held] = {}  # by the impression's event id
         self.prior_logit = logit(self.settings.prior_ctr)
         self.placement_prior: dict[str, float] = {}  # logits, of the placements that have their own
@@ -76,6 +78,7 @@ class State:
         old_prior, self.prior_logit = self.prior_logit, logit(settings.prior_ctr)
         self.settings = settings
         self.catalogue.zones[0] = settings.time_zone
+        self.traffic.configure(settings)
         self.model.configure(
             Rates(
                 settings.alpha, settings.cross_alpha, settings.beta, settings.l1, settings.cross_l1,

@@ -76,15 +76,19 @@ class EventsDoor:
         except Refused as refused:
             return refused
         own_id = event.id if event.kind == "conversion" else None
-        return line_of(event.kind, ad, now_ms, own_id=own_id, value=event.value, sent_at_ms=sent_at_ms)
+        sender = None
+        told = event.ip is not None or event.user_agent is not None
+        if told and self.node.settings.fold.invalid_traffic != "off":
+            sender = self.node.clients.sender(event.ip, event.user_agent, now_ms, direct=False)
+        return line_of(
+            event.kind, ad, now_ms, own_id=own_id, value=event.value, sent_at_ms=sent_at_ms, sender=sender
+        )
 
     def _result(self, line: Feedback, receipt: Receipt) -> dict[str, Any]:
         billed, learned, code = receipt.billed_micros, receipt.learned, receipt.code
         if code is not None and not self.sees_invalid:
             # A cheat must not learn what gave it away: the answer is that of a valid event.
-            counted = receipt.status == "counted"
-            billed = line.ad.price_micros if counted and line.ad.price_kind == "cpc" else 0
-            learned, code = counted, None
+            billed, learned, code = receipt.seeming_billed_micros, receipt.seeming_learned, None
         return {
             "status": receipt.status,
             "billed": money(billed),

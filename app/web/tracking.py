@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 from app.domain.catalogue import Creative
 from app.domain.decisions import ServedAd
+from app.domain.lines import Sender
 from app.domain.refusals import Busy, Refused
 from app.flows.feedback import line_of, take_event
 from app.flows.node import Node
@@ -26,6 +27,10 @@ PIXEL = [(b"content-type", b"image/gif"), NO_STORE]
 CLICK_WAIT_S = 0.03
 PIXEL_WAIT_S = 2.0
 _PREFETCH_HEADERS = (b"purpose", b"sec-purpose", b"x-purpose", b"x-moz")
+_PREFETCH_WORDS = (b"prefetch", b"prerender", b"preview")
+_SENDER_HEADERS = (b"user-agent", b"x-device-user-agent", b"x-device-ip", b"x-forwarded-for")
+# An exchange's server calls these: its own agent and address say nothing of the person.
+_SERVER_FIRED = frozenset("bwl")
 
 
 class Tracking:
@@ -39,7 +44,7 @@ class Tracking:
     async def impression(self, asked: Asked) -> Answer:
         """GET /i/{token}, /b/{token}: always 200 and a 1x1 GIF."""
         outcome = "uncounted"
-        if _counts(asked):
+        if self._counts(asked):
             try:
                 outcome = await self._count(asked, "impression", PIXEL_WAIT_S)
             except (Refused, Busy) as error:
@@ -51,7 +56,7 @@ class Tracking:
         outcome = "uncounted"
         try:
             ad = self.tokens.open(asked.token, "click", self.node.now_ms())
-            if _counts(asked):
+            if self._counts(asked):
                 outcome = await self._note("click", ad, asked, CLICK_WAIT_S)
         except TokenExpired as expired:
             ad, outcome = expired.ad, "expired"
@@ -65,7 +70,7 @@ class Tracking:
         kind = {"w": "win", "l": "loss", "x": "dismissal"}[asked.scope["path"][1]]
         outcome = "uncounted"
         try:
-            if _counts(asked):
+            if self._counts(asked):
                 outcome = await self._count(asked, kind, PIXEL_WAIT_S)
         except TokenExpired:
             outcome = "expired"
@@ -77,13 +82,45 @@ class Tracking:
 
     async def _note(self, kind: str, ad: ServedAd, asked: Asked, wait_s: float) -> str:
         price_micros, reason = notice_values(_query(asked))
-        line = line_of(kind, ad, self.node.now_ms(), reason=reason, price_micros=price_micros)
+        now_ms = self.node.now_ms()
+        line = line_of(
+            kind, ad, now_ms, reason=reason, price_micros=price_micros, sender=self._sender(asked, now_ms)
+        )
         taken = asyncio.ensure_future(take_event(self.node, line))
         done, _ = await asyncio.wait({taken}, timeout=wait_s)
         if not done:
             taken.add_done_callback(lambda late: late.cancelled() or late.exception())
             return "late"
         return taken.result().status
+
+    def _sender(self, asked: Asked, now_ms: int) -> Sender | None:
+        """Judge who calls by the door's lists: the device that a server names, else whoever is there."""
+        if self.node.settings.fold.invalid_traffic == "off":
+            return None
+        told = {
+            key: value.decode("latin-1") for key, value in asked.scope["headers"] if key in _SENDER_HEADERS
+        }
+        ip, agent = told.get(b"x-device-ip"), told.get(b"x-device-user-agent")
+        if ip is not None or agent is not None:
+            return self.node.clients.sender(ip, agent, now_ms, direct=False)
+        if asked.scope["path"][1] in _SERVER_FIRED:
+            return None
+        peer = asked.scope["client"][0] if asked.scope.get("client") else ""
+        ip = self.node.clients.address_of(peer, told.get(b"x-forwarded-for", ""))
+        return self.node.clients.sender(ip, told.get(b"user-agent", ""), now_ms, direct=True)
+
+    def _counts(self, asked: Asked) -> bool:
+        """Say whether a call stands for a person's act: a HEAD or a prefetch is answered and not counted."""
+        if asked.scope["method"] == "HEAD":
+            return False
+        if any(
+            key in _PREFETCH_HEADERS and any(word in value.lower() for word in _PREFETCH_WORDS)
+            for key, value in asked.scope["headers"]
+        ):
+            if self.node.settings.fold.invalid_traffic != "off":
+                self.node.counters.invalid.labels("prefetch").inc()
+            return False
+        return True
 
     def _target(self, ad: ServedAd, token: str) -> str:
         creative = self.node.state.catalogue.get("creative", ad.creative_id)
@@ -92,15 +129,6 @@ class Tracking:
         if needs_links(url) or not url.isascii():
             return landing(url, self.links.of_token(token))
         return url
-
-
-def _counts(asked: Asked) -> bool:
-    """Say whether a call stands for a person's act: a HEAD or a prefetch is answered and not counted."""
-    if asked.scope["method"] == "HEAD":
-        return False
-    return not any(
-        key in _PREFETCH_HEADERS and b"prefetch" in value.lower() for key, value in asked.scope["headers"]
-    )
 
 
 def _query(asked: Asked) -> dict[str, str]:

@@ -11,11 +11,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app.domain.catalogue import Creative, Placement, Thing
+from app.domain.lines import FoldSettings
+from app.flows.clients import Clients
 from app.flows.node import Node
 from app.web.links import Links
 from app.web.public import public_app
 from app.web.tokens import KINDS, Tokens
-from tests.node import COLUMNS, Answer, Server, now_ms, register, serving, small_catalogue
+from tests.node import COLUMNS, FOLD, Answer, Server, now_ms, register, serving, small_catalogue
 
 DAY_S = 86_400
 LIVES_S = dict.fromkeys(KINDS, DAY_S) | {"conversion": 30 * DAY_S}
@@ -91,6 +93,8 @@ def public_port(
     open_doors: bool = True,
     rates: dict[str, int] | None = None,
     columns: int = COLUMNS,
+    fold: FoldSettings = FOLD,
+    clients: Clients | None = None,
 ) -> Iterator[PublicPort]:
     """Serve the public port over a node with a catalogue; `rates` are micros per unit of a currency."""
     clock = Clock()
@@ -98,10 +102,11 @@ def public_port(
 
     def make_app(node: Node) -> Any:
         node.settings = replace(node.settings, open_doors=open_doors, rates_micros=rates or {})
+        node.clients = clients or node.clients
         return public_app(node, tokens, Links(PUBLIC_URL, tokens))
 
     catalogue = list(small_catalogue()) if things is None else list(things)
-    with serving(tmp_path, make_app, clock_ms=clock, things=catalogue, columns=columns) as server:
+    with serving(tmp_path, make_app, clock_ms=clock, things=catalogue, columns=columns, fold=fold) as server:
         yield PublicPort(server, tokens, clock)
 
 

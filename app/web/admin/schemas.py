@@ -53,6 +53,11 @@ _MEASURES: Schema = {
     **dict.fromkeys(("ecpm", "ctr", "ctr_low", "ctr_high"), _NULLABLE_NUMBER),
     "predicted_clicks": {"type": "number"},
     "calibration": _NULLABLE_NUMBER,
+    **{
+        f"{part}_{kind}": _COUNT
+        for part in ("gross", "net")
+        for kind in ("impressions", "clicks", "conversions")
+    },
     "invalid": {"type": "object", "additionalProperties": _COUNT},
 }
 _TOTALS = _object(**_MEASURES)

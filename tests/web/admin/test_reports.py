@@ -21,6 +21,8 @@ from tests.web.admin.conftest import HEADERS, KEY
 MEASURES = {
     "requests", "impressions", "clicks", "conversions", "spend", "unbilled", "ecpm", "ctr", "ctr_low",
     "ctr_high", "predicted_clicks", "calibration", "invalid",
+    "gross_impressions", "gross_clicks", "gross_conversions",
+    "net_impressions", "net_clicks", "net_conversions",
 }  # fmt: skip
 
 NEW_YEAR_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z

@@ -1,0 +1,141 @@
+"""Invalid traffic over a real socket: who is found at the door, what it costs, and that nobody can tell.
+
+Everything is sent from loopback; whose address and agent it is stands in the headers, as behind an exchange.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.domain.catalogue import Creative, Thing
+from app.domain.lines import Clicked, FoldSettings, Shown
+from app.flows.clients import Clients
+from tests.flows.test_clients import CHROME, SAFARI
+from tests.node import small_catalogue
+from tests.web.public_port import PublicPort, public_port
+
+GO = "Go-http-client/2"
+
+
+def lists() -> Clients:
+    return Clients(data_centres=["203.0.113.0/24"], proxies=["127.0.0.0/8"])
+
+
+def paid_by_click() -> list[Thing]:
+    """Two ad groups that pay per click: what one pays, the other sets."""
+    return [
+        thing
+        for thing in small_catalogue()
+        if thing.id != "g-2" and not (isinstance(thing, Creative) and thing.ad_group_id == "g-2")
+    ]
+
+
+def watching(how: str) -> FoldSettings:
+    return FoldSettings(time_zone="Asia/Seoul", invalid_traffic=how)
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicPort]:
+    folder = tmp_path_factory.mktemp("traffic")
+    with public_port(folder, paid_by_click(), fold=watching("on"), clients=lists()) as port:
+        yield port
+
+
+def event(ad: dict[str, Any], kind: str, **more: Any) -> dict[str, Any]:
+    return {"token": ad["tokens"][kind], "kind": kind, **more}
+
+
+def last(port: PublicPort) -> Shown | Clicked:
+    """The newest event in the journal."""
+    found = port.node.journal.entry_at(port.node.journal.last_position)
+    assert found is not None and isinstance(found.line, Shown | Clicked)
+    return found.line
+
+
+#   headers                                                                       flaw  why
+CALLS: list[tuple[dict[str, str], str, str]] = [
+    ({"user-agent": SAFARI}, "", "a person"),
+    ({"user-agent": "curl/8.5.0"}, "bot", "a robot"),
+    ({}, "non_browser", "no agent at all"),
+    ({"user-agent": SAFARI, "x-forwarded-for": "203.0.113.7"}, "data_centre", "through a trusted proxy"),
+    ({"user-agent": GO, "x-device-user-agent": CHROME, "x-device-ip": "8.8.8.8"}, "", "a server"),
+    ({"user-agent": CHROME, "x-device-user-agent": "Googlebot/2.1"}, "bot", "the device that is named"),
+    ({"user-agent": CHROME, "x-device-ip": "203.0.113.7"}, "data_centre", "named by its address alone"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("headers", "flaw", "why"), CALLS)
+def test_the_door_judges_whoever_calls(
+    port: PublicPort, headers: dict[str, str], flaw: str, why: str
+) -> None:
+    ad = port.ad()
+    assert port.get(ad["impression_url"], headers).status == 200
+    line = last(port)
+    assert line.sender is not None and line.sender.flaw == flaw, why
+    assert ("8.8.8.8" in headers.values()) == bool(line.sender.source) or flaw == "data_centre"
+    known = port.node.journal.find(line.event_id)
+    assert known is not None
+
+
+def test_a_billing_notice_comes_from_a_server(port: PublicPort) -> None:
+    port.get(port.ad()["impression_url"].replace("/i/", "/b/"), {"user-agent": "Java/17"})
+    assert last(port).sender is None, "which says nothing of the person"
+    headers = {"user-agent": "Java/17", "x-device-user-agent": "Googlebot/2.1"}
+    port.get(port.ad()["impression_url"].replace("/i/", "/b/"), headers)
+    sender = last(port).sender
+    assert sender is not None and sender.flaw == "bot"
+
+
+def test_a_robot_is_answered_like_anybody_and_costs_nothing(port: PublicPort) -> None:
+    spent = int(port.node.state.catalogue.campaign_accounts.spent[0])
+    honest, robot = port.ad(), port.ad()
+    agent = {"user_agent": "Googlebot/2.1", "ip": "8.8.8.8"}
+    valid = port.report(event(honest, "impression", user_agent=SAFARI), event(honest, "click"))
+    weights = port.node.state.model.w.copy()
+    found = port.report(event(robot, "impression", **agent), event(robot, "click", **agent))
+    told = ("status", "billed", "learned", "code")
+    assert [[one[key] for key in told] for one in found] == [[one[key] for key in told] for one in valid]
+    assert valid[1]["billed"] == honest["pricing"]["price"] > 0
+    assert (port.node.state.model.w == weights).all(), "nothing is learned"
+    cost = int(port.node.state.catalogue.campaign_accounts.spent[0]) - spent
+    assert cost == round(honest["pricing"]["price"] * 1_000_000), "the honest click alone"
+    reasons = [port.node.journal.find(bytes.fromhex(one["event_id"])) for one in found]
+    assert len(reasons) == 2 and None not in reasons
+
+
+def test_marked_it_is_told_of_and_counts_all_the_same(tmp_path: Path) -> None:
+    with public_port(tmp_path, paid_by_click(), fold=watching("mark"), clients=lists()) as port:
+        ad = port.ad()
+        results = port.report(
+            event(ad, "impression", user_agent="Googlebot/2.1"),
+            event(ad, "click", user_agent="Googlebot/2.1"),
+        )
+        assert [one["learned"] for one in results] == [True, True]
+        assert [one["code"] for one in results] == [None, None]
+        spent = int(port.node.state.catalogue.campaign_accounts.spent[0])
+        assert results[1]["billed"] == ad["pricing"]["price"] and spent == round(
+            results[1]["billed"] * 1_000_000
+        )
+        assert port.node.counters.registry.get_sample_value("adjudge_invalid_total", {"reason": "bot"}) == 2
+
+
+def test_switched_off_nothing_is_noted(tmp_path: Path) -> None:
+    with public_port(tmp_path) as port:
+        port.get(port.ad()["impression_url"], {"user-agent": "curl/8"})
+        assert last(port).sender is None
+        port.report(event(port.ad(), "impression", user_agent="curl/8", ip="8.8.8.8"))
+        assert last(port).sender is None
+
+
+@pytest.mark.parametrize("word", ["prefetch", "prefetch;prerender", "preview", "prerender"])
+def test_what_is_fetched_ahead_is_not_an_event(port: PublicPort, word: str) -> None:
+    registry = port.node.counters.registry
+    labels = {"reason": "prefetch"}
+    before, counted = port.position, registry.get_sample_value("adjudge_invalid_total", labels) or 0
+    port.get(port.ad()["impression_url"], {"user-agent": SAFARI, "sec-purpose": word})
+    assert port.position == before
+    assert registry.get_sample_value("adjudge_invalid_total", labels) == counted + 1
