@@ -138,7 +138,7 @@ def test_the_compose_file_holds_a_node_and_prometheus_under_a_profile() -> None:
     node, prometheus = compose["services"]["node"], compose["services"]["prometheus"]
     assert node["read_only"] is True
     assert node["volumes"] == ["data:/data"]
-    assert node["environment"]["ADJUDGE_OPEN_DOORS"] == "true"
+    assert node["environment"]["ADJUDGE_OPEN_DOORS"] == "${ADJUDGE_OPEN_DOORS:-true}"
     assert node["ports"] == ["8000:8000", "127.0.0.1:8001:8001"], "the admin port stays on this machine"
     assert "profiles" not in node
     assert prometheus["profiles"] == ["monitoring"]

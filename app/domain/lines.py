@@ -12,6 +12,7 @@ from msgspec import Struct
 from app.domain import ids
 from app.domain.catalogue import Thing
 from app.domain.decisions import ServedAd
+from app.domain.keys import ApiKey
 
 LINE_VERSION = 1
 
@@ -74,6 +75,13 @@ class Sender(Struct, frozen=True, array_like=True):
     flaw: str = ""
     source: bytes = b""
     direct: bool = False
+
+
+class Keyed(Struct, frozen=True, kw_only=True, array_like=True, tag="keyed"):
+    """An API key is this from here on (made, or revoked)."""
+
+    at_ms: int
+    key: ApiKey
 
 
 class Shown(Struct, frozen=True, kw_only=True, array_like=True, tag="shown"):
@@ -190,7 +198,10 @@ class Refunded(Struct, frozen=True, kw_only=True, array_like=True, tag="refunded
 
 Feedback = Shown | Clicked | Converted | Dismissed | Noticed
 Event = Feedback | Refunded
-Line = Configured | Ticked | Catalogued | Shown | Clicked | Converted | Dismissed | Noticed | Refunded
+Line = (
+    Configured | Ticked | Catalogued | Keyed
+    | Shown | Clicked | Converted | Dismissed | Noticed | Refunded
+)  # fmt: skip
 
 
 def key_of(ad: ServedAd) -> bytes:

@@ -2,19 +2,21 @@
 
 Nothing here knows of documents or HTTP; what a thing must look like was settled at the door, and what
 it may refer to is the state's to say (`check`). Refusals, in the order in which they are checked:
-`not_found`, `taken`, `precondition_required`, `stale`, `has_children`, then the state's own.
+`not_found`, `taken`, `precondition_required`, `stale`, `out_of_scope`, `has_children`, then the state's own.
+To a caller bound to advertisers, what is another's is not there: `not_found`, `unknown_parent`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from app.domain.catalogue import Creative, Kind, Placement, Thing, kind_of, parent_of
+from app.domain.catalogue import Advertiser, Creative, Kind, Placement, Thing, kind_of, parent_of
+from app.domain.keys import EVERYONE, Caller
 from app.domain.lines import Catalogued, Line
 from app.domain.refusals import Refused
 
@@ -30,6 +32,7 @@ Outcome = Literal["created", "updated", "unchanged"]
 ANY_REVISION: Literal["*"] = "*"
 # What the caller believes to be changing: revisions, any at all, or (None) nothing said.
 IfMatch = frozenset[int] | Literal["*"] | None
+_OWNED_KINDS = frozenset({"advertiser", "campaign", "ad_group", "creative"})
 
 
 class Stored(Struct, frozen=True):
@@ -66,18 +69,38 @@ class ImportedLine(Struct, frozen=True, kw_only=True):
     not_enforced: tuple[str, ...] | UnsetType = UNSET
 
 
-def find(node: Node, kind: Kind, identity: str) -> Stored:
+def owner_of(node: Node, thing: Thing) -> str | None:
+    """Name the advertiser that a thing belongs to; None for what belongs to none (or hangs in the air)."""
+    above: Thing | None = thing
+    while above is not None and not isinstance(above, Advertiser):
+        link = parent_of(above)
+        above = node.state.catalogue.get(*link) if link else None
+    return above.id if above is not None else None
+
+
+def seen(node: Node, caller: Caller, things: Iterable[Thing]) -> list[Thing]:
+    """Keep what is there for a caller."""
+    if caller.advertiser_ids is None:
+        return list(things)
+    return [thing for thing in things if caller.sees(owner_of(node, thing))]
+
+
+def find(node: Node, kind: Kind, identity: str, caller: Caller = EVERYONE) -> Stored:
     """Look a thing up.
 
     Errors  Refused `not_found`.
     """
     thing = node.state.catalogue.get(kind, identity)
-    if thing is None:
-        raise Refused("not_found", f"there is no {kind} {identity}", field="id")
+    if thing is None or not seen(node, caller, [thing]):
+        raise _not_found(kind, identity)
     return Stored(thing, node.state.catalogue.revision(kind, identity))
 
 
-async def create(node: Node, thing: Thing) -> Stored:
+def _not_found(kind: Kind, identity: str) -> Refused:
+    return Refused("not_found", f"there is no {kind} {identity}", field="id")
+
+
+async def create(node: Node, thing: Thing, caller: Caller = EVERYONE) -> Stored:
     """Add a thing that must not be there yet.
 
     Errors  Refused `taken`, and the state's own.
@@ -85,24 +108,32 @@ async def create(node: Node, thing: Thing) -> Stored:
     async with node.catalogue_lock:
         if node.state.catalogue.get(kind_of(thing), thing.id) is not None:
             raise Refused("taken", f"there already is a {kind_of(thing)} {thing.id}", field="id")
-        return await _store(node, None, thing)
+        return await _store(node, None, thing, caller)
 
 
-async def put(node: Node, thing: Thing, if_match: IfMatch) -> Stored:
+async def put(node: Node, thing: Thing, if_match: IfMatch, caller: Caller = EVERYONE) -> Stored:
     """Create a thing, or replace it whole. The same thing again changes nothing and appends no line.
 
-    Errors  Refused `precondition_required`, `stale`, `has_children`, and the state's own.
+    Errors  Refused `not_found` (another's), `precondition_required`, `stale`, `has_children`, and the
+            state's own.
     """
     kind = kind_of(thing)
     async with node.catalogue_lock:
         old = node.state.catalogue.get(kind, thing.id)
+        if old is not None and not seen(node, caller, [old]):
+            raise _not_found(kind, thing.id)
         if old is not None or if_match is not None:
             _demand_match(node, kind, thing.id, if_match)
-        return await _store(node, old, thing)
+        return await _store(node, old, thing, caller)
 
 
 async def patch(
-    node: Node, kind: Kind, identity: str, if_match: IfMatch, edit: Callable[[Thing], Thing]
+    node: Node,
+    kind: Kind,
+    identity: str,
+    if_match: IfMatch,
+    edit: Callable[[Thing], Thing],
+    caller: Caller = EVERYONE,
 ) -> Stored:
     """Change a thing by a pure function of what it is; the door's function merges and validates.
 
@@ -110,22 +141,31 @@ async def patch(
             the state's own.
     """
     async with node.catalogue_lock:
-        old = find(node, kind, identity).thing
+        old = find(node, kind, identity, caller).thing
         _demand_match(node, kind, identity, if_match)
-        return await _store(node, old, edit(old))
+        return await _store(node, old, edit(old), caller)
 
 
-async def archive(node: Node, kind: Kind, identity: str, if_match: IfMatch) -> Stored:
+async def archive(
+    node: Node, kind: Kind, identity: str, if_match: IfMatch, caller: Caller = EVERYONE
+) -> Stored:
     """Take a thing out of use; it stays readable, and PUT with another status revives it.
 
     Errors  Refused `not_found`, `precondition_required`, `stale`, `has_children`.
     """
     return await patch(
-        node, kind, identity, if_match, lambda thing: msgspec.structs.replace(thing, status="archived")
+        node,
+        kind,
+        identity,
+        if_match,
+        lambda thing: msgspec.structs.replace(thing, status="archived"),
+        caller,
     )
 
 
-async def import_things(node: Node, parsed: AsyncIterable[Sequence[ParsedLine]]) -> list[ImportedLine]:
+async def import_things(
+    node: Node, parsed: AsyncIterable[Sequence[ParsedLine]], caller: Caller = EVERYONE
+) -> list[ImportedLine]:
     """Create or replace the things of many lines, in order; a refused line leaves the others in force.
 
     Slices are taken as they come, `IMPORT_SLICE` lines at most each, and the loop is free between them.
@@ -135,7 +175,7 @@ async def import_things(node: Node, parsed: AsyncIterable[Sequence[ParsedLine]])
     async for lines in parsed:
         assert len(lines) <= IMPORT_SLICE
         async with node.catalogue_lock:
-            results += await _import_slice(node, lines)
+            results += await _import_slice(node, lines, caller)
         await asyncio.sleep(0)
     return results
 
@@ -150,8 +190,22 @@ def _demand_match(node: Node, kind: Kind, identity: str, if_match: IfMatch) -> N
         raise Refused("stale", f"{kind} {identity} has been changed: read it again")
 
 
-def _check(node: Node, old: Thing | None, new: Thing) -> Outcome:
+def _demand_own(node: Node, caller: Caller, old: Thing | None, new: Thing) -> None:
+    """Refuse a bound caller what is not its own, as if it were not there."""
+    if caller.advertiser_ids is None:
+        return
+    kind, link = kind_of(new), parent_of(new)
+    if kind not in _OWNED_KINDS:
+        raise Refused("out_of_scope", f"a {kind} belongs to no advertiser", field="type")
+    if (old is not None and not seen(node, caller, [old])) or (link is None and not caller.sees(new.id)):
+        raise _not_found(kind, new.id)
+    if link is not None and not seen(node, caller, [new]):
+        raise Refused("unknown_parent", f"there is no {link[0]} {link[1]}", f"{link[0]}_id")
+
+
+def _check(node: Node, old: Thing | None, new: Thing, caller: Caller) -> Outcome:
     """Tell what storing `new` would do, or refuse it."""
+    _demand_own(node, caller, old, new)
     if old == new:
         return "unchanged"
     kind = kind_of(new)
@@ -162,22 +216,25 @@ def _check(node: Node, old: Thing | None, new: Thing) -> Outcome:
     return "created" if old is None else "updated"
 
 
-async def _store(node: Node, old: Thing | None, new: Thing) -> Stored:
-    outcome = _check(node, old, new)
+async def _store(node: Node, old: Thing | None, new: Thing, caller: Caller) -> Stored:
+    outcome = _check(node, old, new, caller)
     if outcome != "unchanged":
         await node.submit(Catalogued(at_ms=node.now_ms(), thing=new))
     return Stored(new, node.state.catalogue.revision(kind_of(new), new.id), outcome)
 
 
-async def _import_slice(node: Node, lines: Sequence[ParsedLine]) -> list[ImportedLine]:
+async def _import_slice(node: Node, lines: Sequence[ParsedLine], caller: Caller) -> list[ImportedLine]:
     """Judge a slice wave by wave; each wave is in force before the next is judged."""
     results = [_refused_at_the_door(parsed) for parsed in lines if parsed.thing is None]
     for wave in waves([parsed for parsed in lines if parsed.thing is not None]):
-        results += await _import_wave(node, [(parsed, parsed.thing) for parsed in wave if parsed.thing])
+        judged = [(parsed, parsed.thing) for parsed in wave if parsed.thing]
+        results += await _import_wave(node, judged, caller)
     return sorted(results, key=lambda result: result.line)
 
 
-async def _import_wave(node: Node, wave: Sequence[tuple[ParsedLine, Thing]]) -> list[ImportedLine]:
+async def _import_wave(
+    node: Node, wave: Sequence[tuple[ParsedLine, Thing]], caller: Caller
+) -> list[ImportedLine]:
     """Judge lines that do not depend on each other against one state, and bring them into force.
 
     They do meet in one thing, the room that is left: once as many newcomers are on their way as
@@ -193,7 +250,7 @@ async def _import_wave(node: Node, wave: Sequence[tuple[ParsedLine, Thing]]) -> 
         if takes and takers + takes > room:
             await node.submit_many(changes)
             changes, takers, room = [], 0, max(1, node.state.catalogue.room())
-        result = _judge(node, parsed, thing)
+        result = _judge(node, parsed, thing, caller)
         results.append(result)
         if result.status in ("created", "updated"):
             changes.append(Catalogued(at_ms=node.now_ms(), thing=thing))
@@ -233,10 +290,10 @@ def waves(lines: Sequence[ParsedLine]) -> list[list[ParsedLine]]:
     return groups
 
 
-def _judge(node: Node, parsed: ParsedLine, thing: Thing) -> ImportedLine:
+def _judge(node: Node, parsed: ParsedLine, thing: Thing, caller: Caller) -> ImportedLine:
     kind = kind_of(thing)
     try:
-        outcome = _check(node, node.state.catalogue.get(kind, thing.id), thing)
+        outcome = _check(node, node.state.catalogue.get(kind, thing.id), thing, caller)
     except Refused as refusal:
         return ImportedLine(
             line=parsed.line,

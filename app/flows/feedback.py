@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from app.domain.decisions import ServedAd
+from app.domain.keys import EVERYONE, Caller
 from app.domain.lines import (
     Clicked,
     Converted,
@@ -18,6 +19,7 @@ from app.domain.lines import (
     Shown,
 )  # fmt: skip
 from app.domain.refusals import Refused
+from app.flows.catalogue import seen
 from app.flows.node import Node
 from app.state.apply import Receipt
 
@@ -68,15 +70,18 @@ async def take_event(node: Node, line: Feedback) -> Receipt:
     return receipt
 
 
-async def refund(node: Node, event_ids: Sequence[bytes], reason: str) -> list[Receipt | Refused]:
+async def refund(
+    node: Node, event_ids: Sequence[bytes], reason: str, caller: Caller = EVERYONE
+) -> list[Receipt | Refused]:
     """Give money back and un-learn, event by event. Safe to send twice: an event is refunded once.
 
-    Refused items: `unknown_event`, `not_refundable` (only impressions, clicks and conversions are).
+    Refused items: `unknown_event` (another advertiser's too, to a bound caller), `not_refundable` (only
+    impressions, clicks and conversions are).
     """
     lines: list[Line] = []
     results: list[Receipt | Refused | int] = []
     for event_id in event_ids:
-        line = _refund_line(node, event_id, reason)
+        line = _refund_line(node, event_id, reason, caller)
         if isinstance(line, Refused):
             results.append(line)
         else:
@@ -91,12 +96,14 @@ async def refund(node: Node, event_ids: Sequence[bytes], reason: str) -> list[Re
     return answers
 
 
-def _refund_line(node: Node, event_id: bytes, reason: str) -> Refunded | Refused:
+def _refund_line(node: Node, event_id: bytes, reason: str, caller: Caller) -> Refunded | Refused:
     found = node.journal.find(event_id)
     entry = node.journal.entry_at(found[0]) if found else None
     if entry is None:
         return Refused("unknown_event", "there is no such event", "event_ids")
     target = entry.line
+    if not sees_ad(node, caller, getattr(target, "ad", None)):
+        return Refused("unknown_event", "there is no such event", "event_ids")
     if not isinstance(target, Shown | Clicked | Converted):
         return Refused("not_refundable", "only impressions, clicks and conversions are", "event_ids")
     refers_to = target.refers_to if isinstance(target, Clicked) else None
@@ -105,3 +112,11 @@ def _refund_line(node: Node, event_id: bytes, reason: str) -> Refunded | Refused
         at_ms=node.now_ms(), target_id=event_id, target_position=entry.position, target=target,
         reason=reason, impression_position=impression[0] if impression else None,
     )  # fmt: skip
+
+
+def sees_ad(node: Node, caller: Caller, ad: ServedAd | None) -> bool:
+    """Say whether an ad is there for a caller, so that its events may be reported or taken back."""
+    if caller.advertiser_ids is None:
+        return True
+    creative = node.state.catalogue.get("creative", ad.creative_id) if ad is not None else None
+    return creative is not None and bool(seen(node, caller, [creative]))

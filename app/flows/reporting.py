@@ -40,13 +40,17 @@ Result = TypeVar("Result")
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """What a report is to tell: [from_ms, to_ms), by which dimensions, in which form."""
+    """What a report is to tell: [from_ms, to_ms), by which dimensions, in which form.
+
+    `advertisers` keeps it to the ads of these; requests, which belong to nobody, are not told then.
+    """
 
     from_ms: int
     to_ms: int
     by: tuple[str, ...] = ()
     form: Literal["json", "csv"] = "json"
     zone: str = "Asia/Seoul"
+    advertisers: tuple[str, ...] | None = None
 
 
 async def report(node: Node, asked: Asked) -> bytes:
@@ -55,7 +59,9 @@ async def report(node: Node, asked: Asked) -> bytes:
     Errors  Busy when the verdicts are not written back in time, or no worker is left.
     """
     upto = node.state.position
-    parents = await _packed_parents(node) if _OF_ADS.intersection(asked.by) else []
+    parents = (
+        await _packed_parents(node) if asked.advertisers is not None or _OF_ADS.intersection(asked.by) else []
+    )
     publishers = {
         thing.id: thing.publisher_id
         for thing in node.state.catalogue.things["placement"].values()
@@ -125,6 +131,8 @@ def run_report(data: Path, upto: int, asked: bytes, parents: list[bytes], publis
         above.update(msgspec.msgpack.decode(part, type=dict[str, Parent]))
     own = msgspec.msgpack.decode(publishers, type=dict[str, str])
     tallies = Tallies(wanted.by, wanted.zone, above, own)
+    if wanted.advertisers is not None:
+        tallies.keep_to(wanted.advertisers)
     reader = SqliteReader(data / "journal.db")
     collecting = gc.isenabled()
     gc.disable()  # lines hold no cycles; looking at each batch for them costs a tenth of the time
@@ -147,7 +155,7 @@ def tally_lines(reader: SqliteReader, tallies: Tallies, from_ms: int, to_ms: int
             line = decode(body)
             if isinstance(line, Ticked):
                 tallies.take_tick(at_ms, line)
-            elif isinstance(line, Shown | Clicked | Converted):
+            elif isinstance(line, Shown | Clicked | Converted) and tallies.tells_of(line.ad):
                 events.append((at_ms, line, line.event_id))
         verdicts = reader.verdicts([event_id for _, _, event_id in events])
         for at_ms, line, event_id in events:

@@ -7,7 +7,7 @@ know (`reporting`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
@@ -81,9 +81,20 @@ class Tallies:
         self.parents = parents
         self.publishers = publishers
         self.rows: dict[Key, Tally] = {}
+        self._kept: set[str] | None = None  # creatives; None: all
         self.counts_requests = OF_REQUESTS.issuperset(by)
         self._labels: dict[str, dict[int, str]] = {"hour": {}, "day": {}}
         self._parts = [self._part(name) for name in self.by]
+
+    def keep_to(self, advertisers: Collection[str]) -> None:
+        """Tell of the ads of these advertisers alone, and of no requests."""
+        self.counts_requests = False
+        own = frozenset(advertisers)
+        self._kept = {creative for creative, above in self.parents.items() if above[2] in own}
+
+    def tells_of(self, ad: ServedAd) -> bool:
+        """Say whether an ad's events belong into these rows."""
+        return self._kept is None or ad.creative_id in self._kept
 
     def take(self, at_ms: int, line: Shown | Clicked | Converted, verdict: Verdict | None) -> None:
         """Count one event as the fold judged it.

@@ -28,6 +28,7 @@ from app.domain.lines import (
     Converted,
     Dismissed,
     Entry,
+    Keyed,
     Line,
     Noticed,
     Referred,
@@ -51,9 +52,20 @@ _FORGET_S = 0.25  # and this often under load: the busiest day is gone within a 
 
 _KINDS: dict[type, str] = {
     kind: str(kind.__struct_config__.tag)
-    for kind in (Configured, Ticked, Catalogued, Shown, Clicked, Converted, Dismissed, Noticed, Refunded)
+    for kind in (
+        Configured,
+        Ticked,
+        Catalogued,
+        Keyed,
+        Shown,
+        Clicked,
+        Converted,
+        Dismissed,
+        Noticed,
+        Refunded,
+    )
 }
-_WITHOUT_ID = (Configured, Ticked, Catalogued)
+_WITHOUT_ID = (Configured, Ticked, Catalogued, Keyed)
 _encode_verdict = msgspec.msgpack.Encoder().encode
 
 _TABLES = """

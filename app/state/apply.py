@@ -22,6 +22,7 @@ from app.domain.lines import (
     Converted,
     Dismissed,
     Entry,
+    Keyed,
     Noticed,
     Refunded,
     Shown,
@@ -80,6 +81,10 @@ def apply(state: State, entry: Entry) -> Outcome:
             return _ticked(state, line)
         case Catalogued():
             return _catalogued(state, line)
+        case Keyed():
+            state.keys.take(line.key)
+            state.mix(struct.pack("<q", entry.position), line.key.id.encode(), line.key.digest)
+            return Outcome()
         case Configured():
             state.configure(line.settings)
             state.tell_time(line.at_ms)

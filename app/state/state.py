@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.catalogue import Placement, Thing
+from app.domain.keys import ApiKey
 from app.domain.lines import Clicked, FoldSettings
 from app.rules import features, standing
 from app.rules.ftrl import Rates
 from app.rules.standing import Moment
 from app.state.catalogue import Catalogue
+from app.state.keys import Keys
 from app.state.model import Model
 from app.state.progress import Progress
 from app.state.recent import Recent
@@ -50,6 +52,7 @@ class State:
         self.recent = Recent(recent)
         self.progress = Progress()
         self.traffic = Traffic()
+        self.keys = Keys()
         self.held: dict[bytes, Held] = {}  # by the impression's event id
         self.prior_logit = logit(self.settings.prior_ctr)
         self.placement_prior: dict[str, float] = {}  # logits, of the placements that have their own
@@ -150,6 +153,7 @@ class State:
             "held": list(self.held.items()),
             "recent": (self.recent.next, self.recent.closed),
             "catalogue": self.catalogue.parts(),
+            "keys": self.keys.parts(),
         }
         model = self.model.parts(self.catalogue.width)
         return {
@@ -172,6 +176,7 @@ class State:
         self.progress = msgspec.convert(rest["progress"], Progress)
         held = msgspec.convert(rest["held"], list[tuple[bytes, Held]])
         self.held = dict(held)
+        self.keys.restore(msgspec.convert(rest.get("keys", []), list[ApiKey]))
         self.catalogue.restore(catalogue, msgspec.convert(catalogue["things"], list[Thing]))
         self.catalogue.campaign_accounts.restore(parts["campaign_accounts"])
         self.catalogue.group_accounts.restore(parts["group_accounts"])
@@ -193,6 +198,7 @@ class State:
         self.model.check()
         self.catalogue.campaign_accounts.check()
         self.catalogue.group_accounts.check()
+        self.keys.check()
         assert self.recent.first <= self.recent.next
         assert self.progress.clicks <= self.progress.impressions or self.progress.impressions == 0
 

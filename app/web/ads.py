@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 from app.domain import ids
 from app.domain.catalogue import Blocked, Creative
 from app.domain.decisions import Choice, Placed, ServedAd, Win
+from app.domain.keys import Caller
 from app.domain.money import MICROS, to_micros
 from app.domain.refusals import FieldError, Refused
 from app.domain.requests import (
@@ -286,24 +287,27 @@ class AdsDoor:
         self.tokens = tokens
         self.admin = admin
         self.explain = explain
-        self._full_pricing = admin or node.settings.open_doors
 
     async def __call__(self, asked: Asked) -> Answer:
         now_ms = self.node.now_ms()
         wanted = read_ads(
             asked.body, lambda identity: self.node.user_keys.of(identity, now_ms), admin=self.admin
         )
+        caller = asked.caller
+        if wanted.explain and not (caller.may("reports") and caller.advertiser_ids is None):
+            message = "`explain` tells of all rivals: it needs scope reports, bound to no advertiser"
+            raise Refused("out_of_scope", message, "explain")
         if wanted.at_ms is not None:
             choice = preview(self.node, wanted.request, wanted.at_ms)
         else:
             choice = serve(self.node, wanted.request)
-        answer = self._answer(wanted, choice)
+        answer = self._answer(wanted, choice, caller)
         if wanted.explain and self.explain is not None:
             answer["explain"] = self.explain(self.node, wanted.request, choice)
         filled = any(placed.wins for placed in choice.placed)
         return Answer(200, _encode(answer), [JSON], "filled" if filled else "no_ad")
 
-    def _answer(self, wanted: AdsAsked, choice: Choice) -> dict[str, Any]:
+    def _answer(self, wanted: AdsAsked, choice: Choice, caller: Caller) -> dict[str, Any]:
         decisions: dict[str, Any] = {}
         no_ad: dict[str, Any] = {}
         for placed in choice.placed:
@@ -314,11 +318,11 @@ class AdsDoor:
             if wanted.at_ms is None:
                 ads = list(served_ads(choice, placed, wanted.request.person))
             decisions[placed.name] = [
-                self._decision(placed, win, ad) for win, ad in zip(placed.wins, ads, strict=True)
+                self._decision(placed, win, ad, caller) for win, ad in zip(placed.wins, ads, strict=True)
             ]
         return {"request_id": wanted.request.request_id, "decisions": decisions, "no_ad": no_ad}
 
-    def _decision(self, placed: Placed, win: Win, ad: ServedAd | None) -> dict[str, Any]:
+    def _decision(self, placed: Placed, win: Win, ad: ServedAd | None, caller: Caller) -> dict[str, Any]:
         creative = self.node.state.catalogue.ads.creatives[win.creative_index]
         assert creative is not None
         decision = {
@@ -328,7 +332,7 @@ class AdsDoor:
             "campaign_id": win.campaign_id,
             "ad_group_id": win.ad_group_id,
             "creative_id": win.creative_id,
-            "pricing": self._pricing(win),
+            "pricing": self._pricing(win, caller),
             "pctr": win.pctr,
         }
         if ad is None:
@@ -342,10 +346,10 @@ class AdsDoor:
         decision["tokens"] = {kind: links.token(kind) for kind in kinds}
         return decision
 
-    def _pricing(self, win: Win) -> dict[str, Any]:
+    def _pricing(self, win: Win, caller: Caller) -> dict[str, Any]:
         # A CPM price is per 1,000 impressions; what one is charged is a thousandth, rounded up to show.
         price = -(-win.price_micros // 1000) if win.kind == "cpm" else win.price_micros
-        if not self._full_pricing:
+        if not (caller.may("pricing") and caller.sees(win.advertiser_id)):
             return {"price": money(price), "currency": self.node.settings.currency}
         return {
             "kind": win.kind,

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import structlog
 from starlette.types import ASGIApp
 
+from app.domain.keys import Caller
 from app.domain.refusals import Busy, Refused
 from app.flows.node import Node
+from app.web.access import Guard, Scope, caller_in
 from app.web.problems import PROBLEM_JSON, body_of, headers_of, problem_of
 
-Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
@@ -55,6 +56,11 @@ class Asked(NamedTuple):
         return None
 
     @property
+    def caller(self) -> Caller:
+        """Who asks, as the guard found."""
+        return caller_in(self.scope)
+
+    @property
     def token(self) -> str:
         """The last path segment of a tracking route."""
         found: str = self.scope["path_params"]["token"]
@@ -65,7 +71,10 @@ Handler = Callable[[Asked], Awaitable[Answer]]
 
 
 class Door:
-    """One route. `refuse` turns refusals into answers where the trade wants other than problem+json."""
+    """One route. `refuse` turns refusals into answers where the trade wants other than problem+json.
+
+    `guard` says who may come in, before the body is read.
+    """
 
     def __init__(
         self,
@@ -74,10 +83,12 @@ class Door:
         handler: Handler,
         node: Node,
         refuse: Callable[[Refused | Busy], Answer] | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.methods = methods
         self.handler = handler
         self.refuse = refuse or problem_answer
+        self.guard = guard
         self._outcomes: dict[str, Any] = {}
         self._missing, counters = node.missing, node.counters
         self._requests, self._route = counters.requests, route
@@ -96,6 +107,8 @@ class Door:
             await _send(send, self.refuse(Busy("not_ready", 1000)), scope)
             return
         try:
+            if self.guard is not None:
+                self.guard(scope)
             body = await read_body(scope, receive) if scope["method"] == "POST" else b""
             answer = await self.handler(Asked(scope, body))
         except (Refused, Busy) as error:

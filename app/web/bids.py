@@ -73,5 +73,5 @@ class BidsDoor:
 
 def refuse_bare(error: Refused | Busy) -> Answer:
     """Refuse as the trade does, without content: 400, but for a missing key, a huge body, or when busy."""
-    status = status_of(error.code) if error.code in {"key_required", "too_large"} else 400
+    status = status_of(error.code) if error.code in {"key_required", "out_of_scope", "too_large"} else 400
     return Answer(503 if isinstance(error, Busy) else status, b"", [VERSION], error.code)

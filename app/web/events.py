@@ -10,9 +10,10 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from app.domain import ids
+from app.domain.keys import Caller
 from app.domain.lines import Feedback
 from app.domain.refusals import Refused
-from app.flows.feedback import line_of, take_event
+from app.flows.feedback import line_of, sees_ad, take_event
 from app.flows.node import Node
 from app.state.apply import Receipt
 from app.web.ads import money, unread
@@ -48,23 +49,24 @@ _encode = msgspec.json.Encoder().encode
 class EventsDoor:
     """Answers POST /v1/events when everything in it is durable and applied."""
 
-    def __init__(self, node: Node, tokens: Tokens, *, sees_invalid: bool = False) -> None:
+    def __init__(self, node: Node, tokens: Tokens) -> None:
         self.node = node
         self.tokens = tokens
-        self.sees_invalid = sees_invalid  # scope `reports`
 
     async def __call__(self, asked: Asked) -> Answer:
-        lines = [self._line(raw) for raw in _events(asked.body)]
+        caller = asked.caller
+        lines = [self._line(raw, caller) for raw in _events(asked.body)]
         receipts = await asyncio.gather(
             *(take_event(self.node, line) for line in lines if not isinstance(line, Refused))
         )
         after = iter(receipts)
         results = [
-            _refused(line) if isinstance(line, Refused) else self._result(line, next(after)) for line in lines
+            _refused(line) if isinstance(line, Refused) else self._result(line, next(after), caller)
+            for line in lines
         ]
         return Answer(200, _encode({"results": results}), [JSON])
 
-    def _line(self, raw: Raw) -> Feedback | Refused:
+    def _line(self, raw: Raw, caller: Caller) -> Feedback | Refused:
         """Read one event into its line, or say what is wrong with it."""
         now_ms = self.node.now_ms()
         try:
@@ -75,6 +77,8 @@ class EventsDoor:
             return Refused("malformed", str(error))
         except Refused as refused:
             return refused
+        if not sees_ad(self.node, caller, ad):
+            return Refused("out_of_scope", "this is an ad of another advertiser's")
         own_id = event.id if event.kind == "conversion" else None
         sender = None
         told = event.ip is not None or event.user_agent is not None
@@ -84,9 +88,9 @@ class EventsDoor:
             event.kind, ad, now_ms, own_id=own_id, value=event.value, sent_at_ms=sent_at_ms, sender=sender
         )
 
-    def _result(self, line: Feedback, receipt: Receipt) -> dict[str, Any]:
+    def _result(self, line: Feedback, receipt: Receipt, caller: Caller) -> dict[str, Any]:
         billed, learned, code = receipt.billed_micros, receipt.learned, receipt.code
-        if code is not None and not self.sees_invalid:
+        if code is not None and not caller.may("reports"):
             # A cheat must not learn what gave it away: the answer is that of a valid event.
             billed, learned, code = receipt.seeming_billed_micros, receipt.seeming_learned, None
         return {

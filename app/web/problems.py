@@ -56,6 +56,7 @@ STATUSES: dict[str, int] = {
     "parent_fixed": 422,
     "format_fixed": 422,
     "catalogue_full": 422,
+    "too_many_keys": 422,
     # 500, 503: ours
     "internal": 500,
     "journal_full": 503,

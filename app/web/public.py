@@ -6,10 +6,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.domain.refusals import Refused
 from app.flows.node import Node
+from app.web.access import partner_guard
 from app.web.ads import AdsDoor
-from app.web.asgi import Answer, Asked, Door, Front, Handler
+from app.web.asgi import Door, Front
 from app.web.bids import BidsDoor, refuse_bare
 from app.web.events import EventsDoor
 from app.web.health import health_routes
@@ -24,11 +24,12 @@ GET, POST = ("GET", "HEAD"), ("POST",)
 def public_app(node: Node, tokens: Tokens, links: Links) -> Front:
     """Build the public application: the doors in front, health and refusals in a Starlette behind them."""
     tracking = Tracking(node, tokens, links)
-    gate = _open if node.settings.open_doors else _closed
+    ads, events = partner_guard(node, "ads"), partner_guard(node, "events")
+    bids = BidsDoor(node, links, tokens)
     exact = {
-        "/v1/ads": Door("/v1/ads", POST, gate(AdsDoor(node, links, tokens)), node),
-        "/v1/events": Door("/v1/events", POST, gate(EventsDoor(node, tokens)), node),
-        "/openrtb2/bid": Door("/openrtb2/bid", POST, gate(BidsDoor(node, links, tokens)), node, refuse_bare),
+        "/v1/ads": Door("/v1/ads", POST, AdsDoor(node, links, tokens), node, guard=ads),
+        "/v1/events": Door("/v1/events", POST, EventsDoor(node, tokens), node, guard=events),
+        "/openrtb2/bid": Door("/openrtb2/bid", POST, bids, node, refuse_bare, ads),
     }
     handlers = {"/c/": tracking.click}
     handlers |= dict.fromkeys(("/i/", "/b/"), tracking.impression)
@@ -40,19 +41,6 @@ def public_app(node: Node, tokens: Tokens, links: Links) -> Front:
     )
     app.router.redirect_slashes = False
     return Front(app, exact, by_token)
-
-
-def _open(handler: Handler) -> Handler:
-    return handler
-
-
-def _closed(handler: Handler) -> Handler:
-    """Refuse without a partner's key; none can be made yet, so the doors stay shut."""
-
-    async def refuse(asked: Asked) -> Answer:
-        raise Refused("key_required", "send a partner key as X-API-Key")
-
-    return refuse
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

@@ -15,7 +15,9 @@ DESCRIPTION = """\
 Ads, bids, tracking and feedback. Bodies are UTF-8 JSON of at most 1 MiB, plain or gzip; answers are gzip
 where the caller accepts it. Money is in the account currency. Refusals are `application/problem+json`
 with a stable `code`, but for `/openrtb2/bid`, which answers as its trade does: a status and no content.
-Bound to loopback, or with `ADJUDGE_OPEN_DOORS=true`, the ad and event doors need no key.
+Bound to loopback, or with `ADJUDGE_OPEN_DOORS=true`, the ad and event doors need no key; elsewhere one with
+scope `ads` or `events`, as X-API-Key. `pricing` is shown in full to keys with scope `pricing` and where no
+key is needed, else `price` and `currency` alone.
 """
 
 ADS_EXAMPLE: Schema = {
@@ -59,7 +61,11 @@ RESPONSES: Schema = {
     "Unreadable": _problem("`not_json`, `not_gzip`"),
     "BadToken": _problem("`forged`, `wrong_kind`: never redirected, never counted"),
     "KeyRequired": _problem("`key_required`: not bound to loopback, and no partner key was sent"),
-    "AdminDoorOnly": _problem("`admin_door_only`: `explain` and `at` are answered on the admin port alone"),
+    "AdminDoorOnly": _problem(
+        "`admin_door_only`: `explain` and `at` are answered on the admin port alone; `out_of_scope`: the key "
+        "lacks the scope"
+    ),
+    "OutOfScope": _problem("`out_of_scope`: the key lacks the scope"),
     "MethodNotAllowed": _problem("`method_not_allowed`", **_ALLOW),
     "TooLarge": _problem("`too_large`, `too_many`: over 1 MiB as sent or unpacked, or over 1,000 events"),
     "WrongMediaType": _problem("`unsupported_media_type`: neither plain nor gzip"),
@@ -158,6 +164,7 @@ PATHS: Schema = {
             "204": _bare("No bid", **_VERSION),
             "400": _bare("Malformed or unreadable", **_VERSION),
             "401": _bare("Not bound to loopback, and no partner key was sent", **_VERSION),
+            "403": _bare("The key lacks scope `ads`", **_VERSION),
             **_shared(_405="MethodNotAllowed"),
             "413": _bare("Over 1 MiB, as sent or unpacked", **_VERSION),
             "503": _bare("Not now; try again", **_VERSION),
@@ -171,8 +178,8 @@ PATHS: Schema = {
         {
             "200": {"description": "One result per event, in its order", "content": _json("EventsOut")},
             **_shared(
-                _400="Unreadable", _401="KeyRequired", _405="MethodNotAllowed", _413="TooLarge",
-                _415="WrongMediaType", _422="Misfit", _503="Busy",
+                _400="Unreadable", _401="KeyRequired", _403="OutOfScope", _405="MethodNotAllowed",
+                _413="TooLarge", _415="WrongMediaType", _422="Misfit", _503="Busy",
             ),
         },
         "feedback",

@@ -19,6 +19,7 @@ from app.flows.node import Node
 from app.web.admin.auth import MAX_BODY_BYTES, AdminAuth, BodyLimit, is_stateless
 from app.web.admin.decisions import decisions_router
 from app.web.admin.docs import docs_routes, document_of
+from app.web.admin.keys import keys_router
 from app.web.admin.metrics import metrics
 from app.web.admin.refunds import refunds_router
 from app.web.admin.reports import reports_router
@@ -49,7 +50,7 @@ def admin_app(
         title="Adjudge, admin port", version=__version__, description=_DESCRIPTION, docs_url=None,
         redoc_url=None, openapi_url="/openapi.json", redirect_slashes=False,
         middleware=[
-            Middleware(AdminAuth, admin_key_hash=admin_key_hash),
+            Middleware(AdminAuth, admin_key_hash=admin_key_hash, node=node),
             Middleware(Ready, node=node),
             Middleware(Counted, counters=node.counters),
             Middleware(BodyLimit, limit_bytes=MAX_BODY_BYTES, unlimited=_UNLIMITED),
@@ -65,6 +66,7 @@ def admin_app(
         decisions_router(node),
         refunds_router(node),
         reports_router(node),
+        keys_router(node),
     )
     for router in routers:
         app.router.routes.extend(router.routes)  # flat, so that a 405 can tell every method of its path

@@ -12,7 +12,12 @@ from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.domain.keys import EVERYONE, Caller
 from app.domain.refusals import Refused
+from app.flows.keys import caller_of
+from app.flows.node import Node
+from app.web.access import set_caller
+from app.web.admin.rights import demand_right
 from app.web.problems import problem, refusal
 
 MAX_BODY_BYTES = 1 << 20
@@ -31,29 +36,58 @@ def key_hash(key: str) -> bytes:
 
 
 class AdminAuth:
-    """Lets requests with the admin key through, and those that need none."""
+    """Lets requests through whose key has the route's scope, and those that need no key.
 
-    def __init__(self, app: ASGIApp, admin_key_hash: bytes) -> None:
+    The admin key comes as a bearer token; keys made at `/v1/keys` as that or as X-API-Key.
+    """
+
+    def __init__(self, app: ASGIApp, admin_key_hash: bytes, node: Node | None = None) -> None:
         self.app = app
         self.admin_key_hash = admin_key_hash
+        self.node = node
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or is_open(scope) or self._has_key(scope):
+        if scope["type"] == "lifespan" or is_open(scope):
             await self.app(scope, receive, send)
-        elif scope["type"] == "websocket":
+            return
+        caller = self._caller(scope)
+        if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
-        else:
-            answer = problem(401, "unauthorized", "send the admin key as a bearer token", _CHALLENGE)
+        elif caller is None:
+            answer = problem(401, "unauthorized", "send a key as a bearer token", _CHALLENGE)
             await answer(scope, receive, send)
+        else:
+            await self._enter(caller, scope, receive, send)
 
-    def _has_key(self, scope: Scope) -> bool:
-        sent = [value for name, value in scope["headers"] if name == b"authorization"]
-        if len(sent) != 1:
-            return False
-        scheme, _, key = sent[0].partition(b" ")
+    async def _enter(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if self.node is not None:
+                demand_right(self.node, caller, scope["method"], scope["path"])
+        except Refused as refused:
+            await refusal(refused)(scope, receive, send)
+            return
+        set_caller(scope, caller)
+        await self.app(scope, receive, send)
+
+    def _caller(self, scope: Scope) -> Caller | None:
+        """Find out who sends the one key of a request; two keys are none."""
+        bearers = [value for name, value in scope["headers"] if name == b"authorization"]
+        partners = [value for name, value in scope["headers"] if name == b"x-api-key"]
+        if len(bearers) + len(partners) != 1:
+            return None
+        if partners:
+            return self._made(partners[0])
+        scheme, _, key = bearers[0].partition(b" ")
+        if scheme.lower() != b"bearer":
+            return None
+        key = key.strip(b" ")
         # Always hashed and compared whole, so that the time taken says nothing about the key.
-        matches = compare_digest(sha256(key.strip(b" ")).digest(), self.admin_key_hash)
-        return matches and scheme.lower() == b"bearer"
+        if compare_digest(sha256(key).digest(), self.admin_key_hash):
+            return EVERYONE
+        return self._made(key)
+
+    def _made(self, key: bytes) -> Caller | None:
+        return caller_of(self.node, key, admin_door=True) if self.node is not None else None
 
 
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}

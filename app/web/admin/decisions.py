@@ -14,10 +14,12 @@ from fastapi import APIRouter, Query, Request, Response
 from app.domain import ids
 from app.domain.catalogue import Placement
 from app.domain.decisions import REASONS, Choice, Placed, Record, Win
+from app.domain.keys import EVERYONE, Caller
 from app.domain.refusals import FieldError, Refused
 from app.flows.node import Node
 from app.flows.replaying import find_by_request, find_record, replay
 from app.state.row_names import RowNames
+from app.web.access import caller_in
 from app.web.admin.schemas import DECISION, DECISIONS, REPLAY, answers
 from app.web.catalogue.parsing import refused
 from app.web.explain import number
@@ -36,30 +38,35 @@ def decisions_router(node: Node) -> APIRouter:
 
     @router.get("/v1/decisions", response_model=None, responses=answers(DECISIONS, 200, 422))
     async def list_decisions(
+        request: Request,
         request_id: Annotated[str, Query(description="The request id that the caller sent")],
         limit: Annotated[str, Query(description="1 to 100", json_schema_extra=_LIMIT)] = "20",
     ) -> Response:
         """List the decisions taken for a request id, the latest first."""
         if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MAX_LISTED):
             raise refused([FieldError("limit", "out_of_range", f"must be from 1 to {MAX_LISTED}")])
+        caller = caller_in(request.scope)
         records = await find_by_request(node, request_id, int(limit))
-        return _answer({"items": [await _describe(node, record) for record in records]})
+        own = [record for record in records if _concerns(record, caller)]
+        return _answer({"items": [await _describe(node, record, caller) for record in own]})
 
     @router.get("/v1/decisions/{id}", response_model=None, responses=answers(DECISION, 200, 404, 410))
     async def get_decision(request: Request) -> Response:
         """Tell everything about one decision."""
         decision_id = _identity(request)
-        record = await find_record(node, decision_id)
-        return _answer({"decision_id": ids.to_text(decision_id), **await _describe(node, record)})
+        caller = caller_in(request.scope)
+        record = await _find(node, decision_id, caller)
+        return _answer({"decision_id": ids.to_text(decision_id), **await _describe(node, record, caller)})
 
     @router.post(
         "/v1/decisions/{id}/replay", response_model=None, responses=answers(REPLAY, 200, 404, 410, 503)
     )
     async def replay_decision(request: Request) -> Response:
         """Rebuild the state at the decision's position and decide again."""
-        record = await find_record(node, _identity(request))
+        caller = caller_in(request.scope)
+        record = await _find(node, _identity(request), caller)
         replayed = await replay(node, record)
-        words = Words(node, record)
+        words = Words(node, record, caller)
         then, now = words.choice(replayed.then), words.choice(replayed.now)
         return _answer({"agrees": replayed.agrees, "then": then, "now": now})
 
@@ -85,14 +92,36 @@ def _identity(request: Request) -> bytes:
         raise Refused("unknown_decision", "this is not a decision's id", "id") from error
 
 
-async def _describe(node: Node, record: Record) -> dict[str, Any]:
-    words = Words(node, record)
-    document = {"request": msgspec.to_builtins(record.request), **words.choice(record.choice)}
+async def _find(node: Node, decision_id: bytes, caller: Caller) -> Record:
+    record = await find_record(node, decision_id)
+    if not _concerns(record, caller):
+        raise Refused("unknown_decision", "no decision is kept under this id", "id")
+    return record
+
+
+def _concerns(record: Record, caller: Caller) -> bool:
+    """Say whether a decision is there for a caller: one that a bound caller's ad won."""
+    if caller.advertiser_ids is None:
+        return True
+    return any(caller.sees(win.advertiser_id) for placed in record.choice.placed for win in placed.wins)
+
+
+async def _describe(node: Node, record: Record, caller: Caller) -> dict[str, Any]:
+    """Tell a decision. A bound caller hears of its own ads alone: nothing of rivals, nor of the person."""
+    words = Words(node, record, caller)
+    document = {"request": _request(record, caller), **words.choice(record.choice)}
     outcomes = await asyncio.to_thread(_outcomes, node, record.choice)
     for placement in document["placements"]:
         for ad in placement["ads"]:
             ad["events"] = outcomes[placement["decision_id"], ad["ad_index"]]
     return document
+
+
+def _request(record: Record, caller: Caller) -> dict[str, Any]:
+    if caller.advertiser_ids is not None:
+        return {"request_id": record.request.request_id}
+    told: dict[str, Any] = msgspec.to_builtins(record.request)
+    return told
 
 
 def _outcomes(node: Node, choice: Choice) -> dict[tuple[str, int], list[dict[str, Any]]]:
@@ -137,7 +166,8 @@ def time_of(at_ms: int, zone: str) -> str:
 class Words:
     """Tells choices of one record, with the names that the catalogue has for indexes now."""
 
-    def __init__(self, node: Node, record: Record) -> None:
+    def __init__(self, node: Node, record: Record, caller: Caller = EVERYONE) -> None:
+        self.caller, self.bound = caller, caller.advertiser_ids is not None
         catalogue = node.state.catalogue
         self.zone = node.settings.fold.time_zone
         self.columns = node.state.catalogue.columns.by_key
@@ -157,7 +187,11 @@ class Words:
             "position": choice.position,
             "clock": time_of(choice.clock_ms, self.zone),
             "variant": choice.variant,
-            "placements": [self._placed(placed) for placed in choice.placed],
+            "placements": [
+                self._placed(placed)
+                for placed in choice.placed
+                if not self.bound or any(self.caller.sees(win.advertiser_id) for win in placed.wins)
+            ],
         }
 
     def _placed(self, placed: Placed) -> dict[str, Any]:
@@ -167,10 +201,10 @@ class Words:
             "placement_id": placed.placement_id,
             "publisher_id": placed.publisher_id or None,
             "candidates": placed.candidates,
-            "rows": [self.rows.of(row) for row in placed.rows],
-            "ads": [self._win(win) for win in placed.wins],
+            "rows": [] if self.bound else [self.rows.of(row) for row in placed.rows],
+            "ads": [self._win(win) for win in placed.wins if self.caller.sees(win.advertiser_id)],
             "no_ad": placed.code or None,
-            "reasons": _reasons(placed.reasons),
+            "reasons": [] if self.bound else _reasons(placed.reasons),
         }
 
     def _win(self, win: Win) -> dict[str, Any]:
@@ -192,6 +226,8 @@ class Words:
         }
 
     def _rival(self, index: int) -> str | None:
+        if self.bound:
+            return None
         creative = self.creatives[index] if 0 <= index < len(self.creatives) else None
         return creative.id if creative is not None else None
 

@@ -18,7 +18,11 @@ from app.web.public_openapi import PUBLIC_OPENAPI
 # What both ports have: described once, by hand, in the public document.
 SHARED_PATHS = ("/v1/ads",)
 _FILES = "/docs/files"
-_BEARER = {"type": "http", "scheme": "bearer", "description": "The admin key (DIR/admin.key)"}
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "The admin key (DIR/admin.key), or one made at /v1/keys",
+}
 
 
 def docs_routes() -> list[Route | Mount]:

@@ -9,10 +9,12 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from app.domain import ids
+from app.domain.keys import Caller
 from app.domain.refusals import FieldError, Refused
 from app.flows.feedback import refund
 from app.flows.node import Node
 from app.state.apply import Receipt
+from app.web.access import caller_in
 from app.web.admin.auth import MAX_BODY_BYTES
 from app.web.admin.schemas import REFUNDS, REFUNDS_IN, answers
 from app.web.catalogue import schemas
@@ -49,16 +51,19 @@ def refunds_router(node: Node) -> APIRouter:
         results: list[dict[str, Any]] = []
         for start in range(0, len(wanted.event_ids), EVENTS_PER_SLICE):
             results += await _refund_some(
-                node, wanted.event_ids[start : start + EVENTS_PER_SLICE], wanted.reason
+                node,
+                wanted.event_ids[start : start + EVENTS_PER_SLICE],
+                wanted.reason,
+                caller_in(request.scope),
             )
         return Response(msgspec.json.encode({"results": results}), media_type="application/json")
 
     return router
 
 
-async def _refund_some(node: Node, texts: list[str], reason: str) -> list[dict[str, Any]]:
+async def _refund_some(node: Node, texts: list[str], reason: str, caller: Caller) -> list[dict[str, Any]]:
     known = [_event_id(text) for text in texts]
-    answered = iter(await refund(node, [each for each in known if each is not None], reason))
+    answered = iter(await refund(node, [each for each in known if each is not None], reason, caller))
     return [
         _result(text, next(answered) if each is not None else _UNKNOWN)
         for text, each in zip(texts, known, strict=True)

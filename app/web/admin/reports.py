@@ -6,13 +6,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Query, Response
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
 
 from app.domain.ids import DAY_MS
 from app.domain.refusals import FieldError
 from app.flows.node import Node
 from app.flows.reporting import Asked, report
 from app.flows.tallies import DIMENSIONS
+from app.web.access import caller_in
 from app.web.admin.schemas import REPORT, answers
 from app.web.catalogue.parsing import refused
 
@@ -36,6 +38,7 @@ def reports_router(node: Node) -> APIRouter:
 
     @router.get("/v1/reports", response_model=None, responses=described)
     async def get_report(
+        request: Request,
         start: Annotated[Text, Query(alias="from", description=_FROM, json_schema_extra=_TIME)] = None,
         end: Annotated[Text, Query(alias="to", description=_TO, json_schema_extra=_TIME)] = None,
         by: Annotated[Text, Query(description=_BY, json_schema_extra=_NAMES)] = None,
@@ -43,6 +46,9 @@ def reports_router(node: Node) -> APIRouter:
     ) -> Response:
         """Add up impressions, clicks, conversions and money, as the fold judged every event."""
         asked = read_query(start, end, by, form, node.now_ms(), node.settings.fold.time_zone)
+        bound = caller_in(request.scope).advertiser_ids
+        if bound is not None:
+            asked = msgspec.structs.replace(asked, advertisers=tuple(sorted(bound)))
         return Response(await report(node, asked), headers={"Content-Type": _TYPES[asked.form]})
 
     return router

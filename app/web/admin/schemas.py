@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+from app.domain.keys import SCOPES
 from app.flows.tallies import DIMENSIONS
 from app.web.catalogue.schemas import PROBLEM, Schema
 
@@ -67,6 +68,26 @@ _ROW: Schema = {
 }
 REPORT = _object(rows=_list(_ROW), totals=_TOTALS)
 
+_SCOPES: Schema = _list({"enum": list(SCOPES)})
+_ADVERTISERS: Schema = {"anyOf": [_list({"type": "string"}), {"type": "null"}]}
+KEY_IN: Schema = {
+    "type": "object",
+    "required": ["name", "scopes"],
+    "properties": {
+        "name": {"type": "string", "minLength": 1, "maxLength": 200},
+        "scopes": {**_SCOPES, "minItems": 1, "maxItems": len(SCOPES)},
+        "advertiser_ids": {**_ADVERTISERS, "description": "Sees these advertisers' things alone; null: all"},
+        "expires_at": {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]},
+    },
+    "additionalProperties": False,
+}
+KEY = _object(
+    id={"type": "string"}, name={"type": "string"}, prefix={"type": "string"}, scopes=_SCOPES,
+    advertiser_ids=_ADVERTISERS, created_at={"type": "string"}, expires_at=_NULLABLE_TEXT,
+)  # fmt: skip
+NEW_KEY = _object(**KEY["properties"], key={"type": "string", "description": "Shown once"})
+KEYS = _object(items=_list(KEY), next=_NULLABLE_TEXT)
+
 REFUNDS_IN: Schema = {
     "type": "object",
     "required": ["event_ids"],
@@ -87,6 +108,7 @@ REFUNDS = _object(
 _WHY = {
     400: "The body is not JSON",
     401: "No key",
+    403: "The key lacks the scope",
     404: "There is no such thing",
     410: "Older than what is kept",
     413: "Too large",
@@ -96,13 +118,14 @@ _WHY = {
 
 
 def answers(schema: Schema | None, *statuses: int) -> dict[int | str, Schema]:
-    """Describe what an operation may answer: 200 with the schema, the others and 401 as problems."""
+    """Describe what an operation may answer: under 300 with the schema, others as problems."""
     problem = {"application/problem+json": {"schema": PROBLEM}}
     found: dict[int | str, Schema] = {}
-    for status in (*statuses, 401):
+    for status in sorted({*statuses, 401, 403}):
         if status >= 300:
             found[status] = {"description": _WHY[status], "content": problem}
         else:
-            content = {"application/json": {"schema": schema}} if schema else {}
-            found[status] = {"description": HTTPStatus(status).phrase, "content": content}
+            found[status] = {"description": HTTPStatus(status).phrase}
+            if status != 204:
+                found[status]["content"] = {"application/json": {"schema": schema}} if schema else {}
     return found

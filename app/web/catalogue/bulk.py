@@ -17,8 +17,10 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.domain.catalogue import Thing
+from app.domain.keys import EVERYONE, Caller
 from app.domain.refusals import Busy, Refused
 from app.flows import catalogue as flow
+from app.web.access import caller_in
 from app.web.catalogue.importing import parse_lines, pieces, unpack
 from app.web.catalogue.models_in import MODELS
 from app.web.catalogue.render import to_document
@@ -56,16 +58,16 @@ def _too_large(limit_bytes: int) -> Refused:
 async def take_import(node: Node, zone: str, request: Request, quiet: bool) -> Response:
     """Validate a body in the workers, bring it into force slice by slice, and tell what became of it."""
     body = await read_body(request, MAX_IMPORT_BYTES)
-    head, results = await import_body(node, zone, body)
+    head, results = await import_body(node, zone, body, caller_in(request.scope))
     shown = [result for result in results if not quiet or result.status == "refused"]
     return StreamingResponse(_report(head, shown), media_type="application/json")
 
 
 async def import_body(
-    node: Node, zone: str, body: bytes | bytearray
+    node: Node, zone: str, body: bytes | bytearray, caller: Caller = EVERYONE
 ) -> tuple[dict[str, int], list[flow.ImportedLine]]:
     """Bring a body's lines into force; returns how many fared how, and how each fared."""
-    results = await flow.import_things(node, _parsed(body, zone, node.workers))
+    results = await flow.import_things(node, _parsed(body, zone, node.workers), caller)
     counts = Counter(result.status for result in results)
     return {status: counts[status] for status in ("created", "updated", "unchanged", "refused")}, results
 
@@ -105,8 +107,8 @@ async def _report(counts: dict[str, int], lines: Sequence[flow.ImportedLine]) ->
     yield b"]}"
 
 
-def write_export(node: Node) -> Response:
-    """Stream the whole catalogue, parents first, archived things too.
+def write_export(node: Node, caller: Caller = EVERYONE) -> Response:
+    """Stream the whole catalogue that is there for a caller, parents first, archived things too.
 
     The ids are listed at once, so that a child that is added meanwhile never comes without its parent.
     """
@@ -114,7 +116,11 @@ def write_export(node: Node) -> Response:
     keys = [(kind, identity) for kind in MODELS for identity in catalogue.ids(kind)]
 
     async def lines() -> AsyncIterator[bytes]:
-        things = (thing for kind, key in keys if (thing := catalogue.get(kind, key)))
+        things = (
+            thing
+            for kind, key in keys
+            if (thing := catalogue.get(kind, key)) and flow.seen(node, caller, (thing,))
+        )
         async for piece in in_slices(things, b"\n"):
             yield piece + b"\n"
 

@@ -18,6 +18,7 @@ from fastapi.params import Depends
 from app.domain.catalogue import Kind, Thing
 from app.domain.refusals import FieldError, Refused
 from app.flows import catalogue as flow
+from app.web.access import caller_in
 from app.web.catalogue import schemas
 from app.web.catalogue.bulk import in_slices, read_body, take_import, write_export
 from app.web.catalogue.parsing import decode, parse, refused
@@ -59,9 +60,12 @@ class _Doors:
 
     async def list_page(self, request: Request) -> Response:
         """List things by id; `next` is the cursor of the next page, null at the end."""
-        limit = _limit(request.query_params.get("limit", "100"))
-        catalogue = self.node.state.catalogue
+        limit = page_limit(request.query_params.get("limit", "100"))
+        catalogue, caller = self.node.state.catalogue, caller_in(request.scope)
         ids = list(catalogue.ids(self.kind))
+        if caller.advertiser_ids is not None:
+            known = catalogue.things[self.kind]
+            ids = [thing.id for thing in flow.seen(self.node, caller, (known[key] for key in ids))]
         start = bisect_right(ids, request.query_params.get("cursor", ""))
         page = ids[start : start + limit]
         following = page[-1] if start + limit < len(ids) else None
@@ -73,17 +77,18 @@ class _Doors:
     async def post(self, request: Request) -> Response:
         """Create a thing; without an id it gets one."""
         thing = self._parse(await _document(request), self.node.fresh_id())
-        return self._answer(await flow.create(self.node, thing))
+        return self._answer(await flow.create(self.node, thing, caller_in(request.scope)))
 
     async def get(self, request: Request) -> Response:
         """Read a thing; the ETag is its revision."""
-        return self._answer(flow.find(self.node, self.kind, _identity(request)))
+        return self._answer(flow.find(self.node, self.kind, _identity(request), caller_in(request.scope)))
 
     async def put(self, request: Request) -> Response:
         """Create a thing under this id, or replace it whole (If-Match)."""
         identity = _identity(request)
         thing = self._parse(await _document(request), identity, fixed=True)
-        return self._answer(await flow.put(self.node, thing, _if_match(request)))
+        caller = caller_in(request.scope)
+        return self._answer(await flow.put(self.node, thing, _if_match(request), caller))
 
     async def patch(self, request: Request) -> Response:
         """Change the fields that are named (RFC 7396: null takes a field back to its default)."""
@@ -92,11 +97,13 @@ class _Doors:
         def edit(thing: Thing) -> Thing:
             return self._parse(merged(to_document(thing), changes), identity, fixed=True)
 
-        return self._answer(await flow.patch(self.node, self.kind, identity, _if_match(request), edit))
+        match, caller = _if_match(request), caller_in(request.scope)
+        return self._answer(await flow.patch(self.node, self.kind, identity, match, edit, caller))
 
     async def delete(self, request: Request) -> Response:
         """Archive a thing; refused while children are in use."""
-        stored = await flow.archive(self.node, self.kind, _identity(request), _if_match(request))
+        match, caller = _if_match(request), caller_in(request.scope)
+        stored = await flow.archive(self.node, self.kind, _identity(request), match, caller)
         return Response(status_code=204, headers={"ETag": f'"{stored.revision}"'})
 
     def _parse(self, document: Any, identity: str, fixed: bool = False) -> Thing:
@@ -161,7 +168,8 @@ def _if_match(request: Request) -> flow.IfMatch:
     return frozenset(int(match[1]) for tag in tags if (match := _REVISION.fullmatch(tag)))
 
 
-def _limit(sent: str) -> int:
+def page_limit(sent: str) -> int:
+    """Read how long a page may be, 1 to 1,000."""
     if not (sent.isascii() and sent.isdigit() and len(sent) <= 4 and 1 <= int(sent) <= 1000):
         raise refused([FieldError("limit", "out_of_range", "must be a whole number from 1 to 1000")])
     return int(sent)
@@ -224,7 +232,7 @@ def _add_bulk(
 
     async def export_lines(request: Request) -> Response:
         """Everything, as lines that an import would take, parents first."""
-        return write_export(node)
+        return write_export(node, caller_in(request.scope))
 
     ndjson: schemas.Schema = {"type": "string", "description": "One document a line, with type and id"}
     router.add_api_route(

@@ -44,7 +44,8 @@ PATHS = [
     ("GET",  "/nothing/here",                  401, 404, "unknown: the same answer as a known one"),
     ("POST", "/nothing/here",                  401, 404, "unknown"),
     ("GET",  "/console",                       401, 404, "comes later"),
-    ("GET",  "/v1/keys",                       401, 404, "comes later"),
+    ("GET",  "/v1/keys",                       401, 200, "who may come in"),
+    ("GET",  "/v1/keys/none",                  401, 404, "no such key"),
     ("GET",  "/v1/campaigns/c-1/delivery",     401, 404, "comes later"),
     ("GET",  "/v1/audiences",                  401, 404, "comes later"),
     ("GET",  "/v1/advertisers",                401, 200, "the catalogue"),
@@ -203,7 +204,8 @@ def test_the_document_names_every_route_and_the_key(server: Server) -> None:
     assert document["openapi"].startswith("3.1")
     wanted = {
         "/v1/decisions", "/v1/decisions/{id}", "/v1/decisions/{id}/replay", "/v1/refunds", "/v1/reports",
-        "/v1/import", "/v1/export", "/v1/advertisers", "/v1/creatives/{id}", "/v1/ads",
+        "/v1/import", "/v1/export", "/v1/keys", "/v1/keys/{id}", "/v1/advertisers",
+        "/v1/creatives/{id}", "/v1/ads",
     }  # fmt: skip
     assert wanted <= document["paths"].keys()
     assert document["security"] == [{"adminKey": []}]
