@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from app.domain.lines import Clicked, Entry, Noticed, Shown
+from app.flows.histograms import Histogram
 from app.state.apply import Outcome
 from app.state.state import State
 
@@ -25,12 +26,12 @@ class Counters:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = self._counter("requests", "Answers by route and outcome", ["route", "outcome"])
-        self.request_seconds = self._histogram("request_duration_seconds", "Time to answer", ["route"])
+        self.request_seconds = self._histogram("request_duration_seconds", "Time to answer", "route")
         self.stage_seconds = self._histogram(
-            "stage_duration_seconds", "Time of a stage of an ad request", ["stage"], STAGE_SECONDS
+            "stage_duration_seconds", "Time of a stage of an ad request", "stage", STAGE_SECONDS
         )
         self.choose_seconds = self.stage_seconds.labels("choose")
-        self.candidates = self._histogram("candidates", "Ads that may win, per placement", [], CANDIDATES)
+        self.candidates = self._histogram("candidates", "Ads that may win, per placement", None, CANDIDATES)
         self.position = self._gauge("journal_position", "Last journal position applied")
         self.commit_seconds = self._histogram(
             "journal_commit_duration_seconds", "Time of a commit with its sync"
@@ -80,6 +81,6 @@ class Counters:
         return Gauge(f"adjudge_{name}", text, labels, registry=self.registry)
 
     def _histogram(
-        self, name: str, text: str, labels: Sequence[str] = (), buckets: Sequence[float] = SECONDS
+        self, name: str, text: str, label: str | None = None, edges: Sequence[float] = SECONDS
     ) -> Histogram:
-        return Histogram(f"adjudge_{name}", text, labels, buckets=buckets, registry=self.registry)
+        return Histogram(f"adjudge_{name}", text, edges, label, self.registry)

@@ -104,6 +104,15 @@ def person_rows(
     gender: str | None, age: int | None, region: str | None, interests: Iterable[str], segments: Iterable[str]
 ) -> list[int]:
     """List the rows that a person lights; unknown attributes light none."""
+    rows = [*demographic_rows(gender, age, region)]
+    rows.extend(hashed_row("interest", value) for value in interests)
+    rows.extend(hashed_row("segment", value) for value in segments)
+    return rows
+
+
+@lru_cache(maxsize=16_384)
+def demographic_rows(gender: str | None, age: int | None, region: str | None) -> tuple[int, ...]:
+    """List the rows of region, age band, gender, and gender x age band."""
     rows = []
     if region:
         rows.append(hashed_row("region", region))
@@ -114,9 +123,7 @@ def person_rows(
         if age is not None:
             pair = GENDERS.index(gender) * (len(AGE_EDGES) + 1) + age_band(age)
             rows.append(BLOCKS["gender_age"].start + pair)
-    rows.extend(hashed_row("interest", value) for value in interests)
-    rows.extend(hashed_row("segment", value) for value in segments)
-    return rows
+    return tuple(rows)
 
 
 def moment_rows(hour: int, weekday: int) -> list[int]:
@@ -124,7 +131,8 @@ def moment_rows(hour: int, weekday: int) -> list[int]:
     return [BLOCKS["hour"].start + hour, BLOCKS["weekday"].start + weekday]
 
 
-def surrounding_rows(device: str | None, system: str | None, categories: Iterable[str]) -> list[int]:
+@lru_cache(maxsize=16_384)
+def surrounding_rows(device: str | None, system: str | None, categories: tuple[str, ...]) -> tuple[int, ...]:
     """List the rows of device, operating system and the site's categories."""
     rows = []
     if device:
@@ -132,7 +140,7 @@ def surrounding_rows(device: str | None, system: str | None, categories: Iterabl
     if system:
         rows.append(listed_row("os", SYSTEMS, system))
     rows.extend(hashed_row("site_category", value) for value in categories)
-    return rows
+    return tuple(rows)
 
 
 def name_row(row: int) -> str:

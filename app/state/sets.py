@@ -83,6 +83,7 @@ class Dimension:
     def __init__(self, name: str) -> None:
         self.name = name
         self.pairs: set[tuple[float, float]] = set()
+        self.used = False  # whether any ad ever named a term of it
 
     def keys(self, rule: Rule) -> list[Hashable]:
         """List the sets that an ad with this rule belongs to."""
@@ -96,10 +97,13 @@ class Dimension:
                     value = (float(term[0]), float(term[1]))
                     self.pairs.add(value)
                 keys.append((self.name, side, value))
+        self.used = self.used or bool(keys)
         return keys
 
     def part(self, sets: Sets, reason: int, values: tuple[Any, ...]) -> bytes:
         """Say what a request with these values means to the ads, as part of a program; from memory."""
+        if not self.used:
+            return b""
         return sets.remembered((self.name, values), lambda: written(self.clause(sets, reason, values)))
 
     def clause(self, sets: Sets, reason: int, values: tuple[Any, ...]) -> tuple[int, ...]:

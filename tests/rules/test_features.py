@@ -91,7 +91,7 @@ def test_every_hour_and_weekday_has_its_row() -> None:
 
 
 def test_unknown_surroundings_light_nothing() -> None:
-    assert features.surrounding_rows(None, None, ()) == []
+    assert features.surrounding_rows(None, None, ()) == ()
     assert len(features.surrounding_rows("mobile", "ios", ("IAB1", "IAB2"))) == 4
 
 
