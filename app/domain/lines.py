@@ -13,6 +13,7 @@ from app.domain import ids
 from app.domain.catalogue import Thing
 from app.domain.decisions import ServedAd
 from app.domain.keys import ApiKey
+from app.domain.people import Profile
 
 LINE_VERSION = 1
 
@@ -36,6 +37,7 @@ class FoldSettings(Struct, frozen=True, kw_only=True, array_like=True):
     self_competition: str = "ad_group"
     # off: nothing is judged; mark: judged, but billed and learned as valid; on: neither billed nor learned.
     invalid_traffic: str = "off"
+    retention_days: int = 30
 
 
 class Configured(Struct, frozen=True, kw_only=True, array_like=True, tag="configured"):
@@ -196,10 +198,26 @@ class Refunded(Struct, frozen=True, kw_only=True, array_like=True, tag="refunded
         return self.target_id
 
 
+class Profiled(Struct, frozen=True, kw_only=True, array_like=True, tag="profiled"):
+    """A person's profile is this from here on. `former_user` is the key they had in the period before."""
+
+    at_ms: int
+    user: bytes
+    profile: Profile
+    former_user: bytes = b""
+
+
+class Erased(Struct, frozen=True, kw_only=True, array_like=True, tag="erased"):
+    """A person is to be forgotten: what is known under any of these keys, and what they were served."""
+
+    at_ms: int
+    users: tuple[bytes, ...]
+
+
 Feedback = Shown | Clicked | Converted | Dismissed | Noticed
 Event = Feedback | Refunded
 Line = (
-    Configured | Ticked | Catalogued | Keyed
+    Configured | Ticked | Catalogued | Keyed | Profiled | Erased
     | Shown | Clicked | Converted | Dismissed | Noticed | Refunded
 )  # fmt: skip
 

@@ -15,7 +15,7 @@ from app.state.choose import Preview
 
 
 def serve(node: Node, request: AdRequest) -> Choice:
-    """Decide on a request at the present journal position, and keep the decision for its trace."""
+    """Decide on an enriched request at the present journal position, and keep the decision for its trace."""
     now_ms = node.now_ms()
     key = ids.request_key(now_ms, node.random_bytes(ids.RANDOM_BYTES))
     started = perf_counter()

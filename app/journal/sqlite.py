@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import starmap
 from pathlib import Path
 from time import monotonic
-from typing import cast
+from typing import cast, get_args
 
 import apsw
 import msgspec
@@ -23,17 +23,13 @@ from app.domain.ids import issue_day
 from app.domain.lines import (
     LINE_VERSION,
     Catalogued,
-    Clicked,
     Configured,
-    Converted,
-    Dismissed,
     Entry,
+    Erased,
     Keyed,
     Line,
-    Noticed,
+    Profiled,
     Referred,
-    Refunded,
-    Shown,
     Ticked,
     Verdict,
     encode,
@@ -50,22 +46,8 @@ WAL_REST_PAGES = 256  # 1 MiB: worth a checkpoint when nothing waits
 _FORGET_ROWS = 2_000  # ids dropped at a time: a whole day's table at once would hold up the writer
 _FORGET_S = 0.25  # and this often under load: the busiest day is gone within a day
 
-_KINDS: dict[type, str] = {
-    kind: str(kind.__struct_config__.tag)
-    for kind in (
-        Configured,
-        Ticked,
-        Catalogued,
-        Keyed,
-        Shown,
-        Clicked,
-        Converted,
-        Dismissed,
-        Noticed,
-        Refunded,
-    )
-}
-_WITHOUT_ID = (Configured, Ticked, Catalogued, Keyed)
+_KINDS: dict[type, str] = {kind: str(kind.__struct_config__.tag) for kind in get_args(Line)}
+_WITHOUT_ID = (Configured, Ticked, Catalogued, Keyed, Profiled, Erased)
 _encode_verdict = msgspec.msgpack.Encoder().encode
 
 _TABLES = """

@@ -22,8 +22,11 @@ from app.domain.lines import (
     Converted,
     Dismissed,
     Entry,
+    Erased,
+    Feedback,
     Keyed,
     Noticed,
+    Profiled,
     Refunded,
     Shown,
     Ticked,
@@ -68,6 +71,8 @@ def apply(state: State, entry: Entry) -> Outcome:
     assert entry.position == state.position + 1, (entry.position, state.position)
     line = entry.line
     state.position = entry.position
+    if isinstance(line, Feedback) and line.ad.former_user:
+        state.rekey_user(line.ad.former_user, line.ad.user)
     match line:
         case Shown():
             return _shown(state, entry, line)
@@ -85,6 +90,8 @@ def apply(state: State, entry: Entry) -> Outcome:
             state.keys.take(line.key)
             state.mix(struct.pack("<q", entry.position), line.key.id.encode(), line.key.digest)
             return Outcome()
+        case Profiled() | Erased():
+            return _told_of_people(state, line)
         case Configured():
             state.configure(line.settings)
             state.tell_time(line.at_ms)
@@ -316,6 +323,7 @@ def _ticked(state: State, line: Ticked) -> Outcome:
     outcome = Outcome(None, _expire_held(state))
     state.progress.close(state.recent.close(state.clock_ms - state.settings.click_window_s * 1000))
     _free_rested(state)
+    state.people.expire(state.kept_since_hour)
     state.mix(struct.pack("<qqd", state.position, state.clock_ms, state.progress.log_loss_sum))
     return outcome
 
@@ -340,6 +348,20 @@ def _free_rested(state: State) -> None:
     ad = catalogue.ads.places.rested(before_ms)
     if ad is not None:
         state.model.clear_column(catalogue.first_ad_column + catalogue.ads.places.release(ad))
+
+
+def _told_of_people(state: State, line: Profiled | Erased) -> Outcome:
+    match line:
+        case Profiled():
+            if line.former_user:
+                state.rekey_user(line.former_user, line.user)
+            state.people.tell(line.user, line.at_ms, line.profile)
+            state.mix(struct.pack("<q", state.position), line.user)
+        case Erased():
+            for user in line.users:
+                state.forget_user(user, line.at_ms)
+            state.mix(struct.pack("<q", state.position), *line.users)
+    return Outcome()
 
 
 def _catalogued(state: State, line: Catalogued) -> Outcome:

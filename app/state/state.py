@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.catalogue import Placement, Thing
+from app.domain.decisions import ServedAd
+from app.domain.ids import HOUR_MS
 from app.domain.keys import ApiKey
 from app.domain.lines import Clicked, FoldSettings
 from app.rules import features, standing
@@ -23,6 +25,7 @@ from app.rules.standing import Moment
 from app.state.catalogue import Catalogue
 from app.state.keys import Keys
 from app.state.model import Model
+from app.state.people import People
 from app.state.progress import Progress
 from app.state.recent import Recent
 from app.state.traffic import Traffic
@@ -53,6 +56,7 @@ class State:
         self.progress = Progress()
         self.traffic = Traffic()
         self.keys = Keys()
+        self.people = People()
         self.held: dict[bytes, Held] = {}  # by the impression's event id
         self.prior_logit = logit(self.settings.prior_ctr)
         self.placement_prior: dict[str, float] = {}  # logits, of the placements that have their own
@@ -73,6 +77,15 @@ class State:
     def silent(self) -> bool:
         """Say whether the click stream seems broken, so that nothing is learned from impressions."""
         return self.progress.unanswered >= self.settings.silence_clicks
+
+    @property
+    def kept_since_hour(self) -> int:
+        """The hour (since 1970) before which nothing that belongs to a person is kept."""
+        return self.clock_ms // HOUR_MS - 24 * self.settings.retention_days + 1
+
+    def user_of(self, ad: ServedAd) -> bytes:
+        """Name whom an ad was served to: b"" for nobody, and for one who asked to be forgotten since."""
+        return b"" if self.people.is_erased(ad.user, ad.issued_at_ms) else ad.user
 
     # What apply writes (the parts that more than one kind of line touches).
 
@@ -107,6 +120,17 @@ class State:
         row = self.catalogue.rows.by_key.get(placement.id)
         if row is not None and self.model.touched[row]:
             self.model.shift_main(row, before - self.prior_of(placement.id))
+
+    def forget_user(self, user: bytes, at_ms: int) -> None:
+        """Erase everything that is known of a person under one key. Whoever keeps something by user joins."""
+        self.people.forget(user, at_ms)
+
+    def rekey_user(self, former: bytes, user: bytes) -> None:
+        """Move what is known of a person under a former key to the present one, at first sight of both.
+
+        Called for every event of a person with two keys: costs next to nothing where there is nothing left.
+        """
+        self.people.rekey(former, user, self.kept_since_hour)
 
     def tell_time(self, at_ms: int) -> None:
         """Move the clock on; it never goes back."""
@@ -163,6 +187,7 @@ class State:
             "group_accounts": self.catalogue.group_accounts.parts(),
             # Not a function of the rest: it is worked out at ticks and edits, not at every charge.
             "group_standing": self.group_standing,
+            **{f"people_{name}": part for name, part in self.people.parts().items()},
             "rest": msgspec.msgpack.encode(rest),
         }
 
@@ -180,6 +205,7 @@ class State:
         self.catalogue.restore(catalogue, msgspec.convert(catalogue["things"], list[Thing]))
         self.catalogue.campaign_accounts.restore(parts["campaign_accounts"])
         self.catalogue.group_accounts.restore(parts["group_accounts"])
+        self.people.restore({name: bytes(parts[f"people_{name}"]) for name in self.people.parts()})
         self.recent.restore(parts["recent"], *rest["recent"])
         for thing in self.catalogue.things["placement"].values():
             assert isinstance(thing, Placement)
@@ -196,6 +222,7 @@ class State:
     def check(self) -> None:
         """Hold all invariants; for tests, simulation and snapshots."""
         self.model.check()
+        self.people.check()
         self.catalogue.campaign_accounts.check()
         self.catalogue.group_accounts.check()
         self.keys.check()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -29,6 +29,7 @@ from app.domain.requests import (
 )
 from app.flows.agents import device_of
 from app.flows.node import Node
+from app.flows.people import enrich
 from app.flows.serve import preview, serve, served_ads
 from app.web.asgi import JSON, Answer, Asked
 from app.web.links import AdLinks, Links
@@ -297,6 +298,7 @@ class AdsDoor:
         if wanted.explain and not (caller.may("reports") and caller.advertiser_ids is None):
             message = "`explain` tells of all rivals: it needs scope reports, bound to no advertiser"
             raise Refused("out_of_scope", message, "explain")
+        wanted = replace(wanted, request=enrich(self.node, wanted.request))
         if wanted.at_ms is not None:
             choice = preview(self.node, wanted.request, wanted.at_ms)
         else:

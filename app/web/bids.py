@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from app.domain.catalogue import Advertiser, Creative
 from app.domain.decisions import Choice, Placed, Win
 from app.domain.refusals import Busy, Refused
 from app.flows.agents import device_of
 from app.flows.node import Node
+from app.flows.people import enrich
 from app.flows.serve import serve, served_ads
 from app.web.asgi import JSON, Answer, Asked
 from app.web.links import AdLinks, Links
@@ -40,6 +43,7 @@ class BidsDoor:
             ua_parse=device_of, registered=self._registered,
             keys_of=lambda identity: node.user_keys.of(identity, now_ms),
         )  # fmt: skip
+        reading = msgspec.structs.replace(reading, request=enrich(node, reading.request))
         choice = serve(node, reading.request) if reading.no_bid is None else None
         body = self._write(reading, choice) if choice is not None else None
         if body is not None:

@@ -23,6 +23,7 @@ from app.web.admin.keys import keys_router
 from app.web.admin.metrics import metrics
 from app.web.admin.refunds import refunds_router
 from app.web.admin.reports import reports_router
+from app.web.admin.users import users_router
 from app.web.ads import AdsDoor
 from app.web.asgi import Door
 from app.web.catalogue.parsing import path
@@ -32,7 +33,7 @@ from app.web.health import health_routes
 from app.web.problems import problem, refusal
 
 _DESCRIPTION = "Catalogue, decisions, refunds, reports and metrics of an ad server's brain."
-_UNLIMITED = frozenset({"/v1/import"})
+_UNLIMITED = frozenset({"/v1/import", "/v1/users"})
 
 
 def admin_app(
@@ -67,6 +68,7 @@ def admin_app(
         refunds_router(node),
         reports_router(node),
         keys_router(node),
+        users_router(node),
     )
     for router in routers:
         app.router.routes.extend(router.routes)  # flat, so that a 405 can tell every method of its path

@@ -105,6 +105,23 @@ REFUNDS = _object(
     )
 )  # fmt: skip
 
+_WORDS = _list({"type": "string", "minLength": 1, "maxLength": 128})
+_PROFILE: Schema = {
+    "type": {"const": "user"},
+    "id": {"type": "string"},
+    "gender": {"enum": ["M", "F", "O", None]},
+    "age": {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 150}, {"type": "null"}]},
+    "region": _NULLABLE_TEXT,
+    "interests": _WORDS,
+    "segments": _WORDS,
+}
+PROFILE = _object(**_PROFILE)
+PROFILE_IN = {**_object(required=False, **_PROFILE), "additionalProperties": False}
+PROFILES_STORED = _object(
+    counts=_object(stored=_COUNT, refused=_COUNT),
+    lines=_list(_object(line=_COUNT, code={"type": "string"}, field=_NULLABLE_TEXT, message=_NULLABLE_TEXT)),
+)
+
 _WHY = {
     400: "The body is not JSON",
     401: "No key",

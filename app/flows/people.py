@@ -1,0 +1,71 @@
+"""What is known of people: looked up for a request, told, and erased. An id becomes its keys here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from app.domain.lines import Erased, Profiled
+from app.domain.people import Profile
+from app.domain.requests import AdRequest, Person
+from app.flows.node import Node
+
+ATTRIBUTES = ("gender", "age", "region", "interests", "segments")
+
+
+def enrich(node: Node, request: AdRequest) -> AdRequest:
+    """Add what is stored of the person to a request; what the request says wins, attribute by attribute.
+
+    Cost    a fraction of a microsecond for somebody unknown, some 3 us with a profile.
+    """
+    person = request.person
+    if person is None or person.key is None:
+        return request
+    people = node.state.people
+    profile = people.profile(person.key) or people.profile(person.former_key)
+    if profile is None:
+        return request
+    return msgspec.structs.replace(request, person=completed(person, profile))
+
+
+def completed(person: Person, profile: Profile) -> Person:
+    """Fill what a request leaves open from a profile.
+
+    >>> completed(Person(age=20), Profile(age=40, gender="F")).age
+    20
+    """
+    missing = {name: getattr(profile, name) for name in ATTRIBUTES if not _told(getattr(person, name))}
+    return msgspec.structs.replace(person, **missing)
+
+
+def _told(value: object) -> bool:
+    return value is not None and value != ()
+
+
+def profile_of(node: Node, identity: str) -> Profile | None:
+    """Find what is stored of a person, under any of their keys."""
+    profiles = (node.state.people.profile(key) for key in node.user_keys.all_of(identity))
+    return next((profile for profile in profiles if profile is not None), None)
+
+
+async def store_profiles(node: Node, told: Sequence[tuple[str, Profile]]) -> None:
+    """Store profiles, each in place of what was there; done when they are durable and in force.
+
+    Errors  Busy when the journal cannot take them now.
+    """
+    now_ms = node.now_ms()
+    lines = []
+    for identity, profile in told:
+        user, former_user = node.user_keys.of(identity, now_ms)
+        assert user is not None, "an id is not empty"
+        lines.append(Profiled(at_ms=now_ms, user=user, profile=profile, former_user=former_user or b""))
+    await node.submit_many(lines)
+
+
+async def erase(node: Node, identity: str) -> None:
+    """Forget a person: profile, counters and acts go from the fold; ads served before are nobody's.
+
+    Safe to send twice. Lines already written keep their keyed hashes until the retention is over.
+    """
+    await node.submit(Erased(at_ms=node.now_ms(), users=node.user_keys.all_of(identity)))
