@@ -39,19 +39,42 @@ REASONS: dict[str, str] = {
     "placement": "targeting",
     "publisher": "targeting",
     "site_category": "targeting",
-    "deal": "the ad wants a deal that was not offered, or the placement sells by deal only",
+    "deal": "the ad sells by a deal that was not offered to it, or the placement sells by deals alone",
     "keys": "targeting by own key-values",
     "gender": "targeting",
     "age": "targeting",
     "region": "targeting",
     "interest": "targeting",
     "segment": "targeting",
+    "same_advertiser": "an ad of this advertiser stands above, and the placement keeps them apart",
+    "same_category": "an ad of a competing category stands above, and the placement keeps them apart",
     "same_creative": "the creative already stands above in this request",
+    "below_deal_floor": "the offer is below the floor of every deal that it may enter",
     "below_floor": "the offer is below the floor",
     "outbid": "another ad was worth more",
 }
 REASON_CODES = tuple(REASONS)
 REASON_NUMBER = {code: number for number, code in enumerate(REASON_CODES)}
+
+# What the trade calls them (OpenRTB 3.0, List: Loss Reason Codes). It has no words for what the buyer's own
+# controls do: those are ours, from 500 on. A reason that stands here under no name is 500.
+_TRADE_CODES: dict[str, int] = {
+    "below_floor": 100, "below_deal_floor": 101, "outbid": 102, "seat": 104,
+    "duration": 200, "native_asset": 200, "creative_blocked": 200, "same_creative": 200,
+    "size": 203, "format": 204, "mime": 204, "protocol": 204, "api": 204,
+    "advertiser_blocked": 205, "same_advertiser": 205, "secure": 207, "language": 208,
+    "category_blocked": 209, "same_category": 209, "attribute": 210, "deal": 213,
+    "paused": 501, "not_started": 501, "ended": 501, "archived": 501, "budget": 502,
+    **dict.fromkeys(
+        (
+            "hour", "weekday", "gender", "age", "region", "interest", "segment", "device", "os",
+            "placement", "publisher", "site_category", "keys",
+        ),
+        503,
+    ),
+}  # fmt: skip
+OWN_LOSS_CODE = 500
+LOSS_CODES: dict[str, int] = {code: _TRADE_CODES.get(code, OWN_LOSS_CODE) for code in REASON_CODES[1:]}
 
 
 class Win(Struct, frozen=True, kw_only=True, array_like=True):
@@ -60,6 +83,8 @@ class Win(Struct, frozen=True, kw_only=True, array_like=True):
     Units   bid and price in micros of the pricing kind's unit (per 1,000 impressions for cpm);
             ecpm_micros is the winner's own worth per 1,000 impressions, cleared_ecpm_micros what it
             pays for them as expected. `rival_index` is the creative index that set the price, -1 the floor.
+            `deal_id` names the deal that it was sold by; such a win stands beside the open ones, as another
+            offer for the same place.
     """
 
     ad_index: int
@@ -77,10 +102,16 @@ class Win(Struct, frozen=True, kw_only=True, array_like=True):
     columns: tuple[int, ...]
     generation: int
     rival_index: int = -1
+    deal_id: str = ""
+
+    @property
+    def slot(self) -> int:
+        """The place on the page, from the top; a deal's ad is offered for the top one."""
+        return 0 if self.deal_id else self.ad_index
 
 
 class Placed(Struct, frozen=True, kw_only=True, array_like=True):
-    """What one placement got: wins from the top slot down, or none and why.
+    """What one placement got: wins from the top slot down, then one for each deal; or none and why.
 
     `code` is empty with a win; else the reason that took most ads (or `unknown_placement`).
     `reasons` counts the ads that each reason took. `rows` are the lit rows.
@@ -120,6 +151,7 @@ class ServedAd(Struct, frozen=True, kw_only=True, array_like=True):
     Units   price_micros per click (cpc) or per 1,000 impressions (cpm). rows and columns are the lit
             ones as little-endian uint16, so that a line is small and a kernel can read it in place.
             user and former_user are the keys of the person it was served to (`Person`); b"" for nobody.
+            deal_id is the deal that it was sold by.
     """
 
     decision_id: bytes
@@ -139,3 +171,4 @@ class ServedAd(Struct, frozen=True, kw_only=True, array_like=True):
     issued_at_ms: int
     user: bytes = b""
     former_user: bytes = b""
+    deal_id: str = ""

@@ -15,6 +15,8 @@ from app.domain.catalogue import Blocked
 MAX_PLACEMENTS = 20
 MAX_ADS_PER_PLACEMENT = 20
 MAX_LIT_VALUES = 16  # interests and segments that light rows
+MAX_DEALS = 200  # per placement: with its slots they number the ads of a decision in one byte
+FIXED_PRICE = 3  # a deal's `at`: its floor is the agreed price
 USER_KEY_BYTES = 12  # of the keyed hash that stands for a person's id
 _BEHIND_PATH = re.compile(r"[?#]")
 _LOGIN = re.compile(r"(?<=//)[^/@]*@")
@@ -36,12 +38,27 @@ class Creativity(Struct, frozen=True, kw_only=True, omit_defaults=True):
     native_assets: tuple[str, ...] = ()  # required parts: title, body, sponsored, cta, icon_url, image_url
 
 
+class Deal(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A deal offered for a placement: an auction of its own, among the ads that target it, at its own floor.
+
+    `at` is OpenRTB's (1 first price, 2 second price plus, 3 the floor is the agreed price). `seats` lets in
+    only these buyer seats, `advertisers` only these advertisers, by id or domain; empty lets in all.
+    """
+
+    id: str
+    floor_micros: int = 0
+    at: int = 2
+    seats: tuple[str, ...] = ()
+    advertisers: tuple[str, ...] = ()
+
+
 class Ask(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One placement of a request.
 
     `placement_id` names a registered placement, or with `unregistered` any name the publisher uses.
     Sizes and formats narrow the placement's own; the floor only raises its floor.
-    `demands` holds what each offered format demands, by format (OpenRTB alone).
+    `demands` holds what each offered format demands, by format (OpenRTB alone). With `deal_only` (a private
+    auction) nothing but the deals is sold.
     """
 
     name: str
@@ -55,6 +72,7 @@ class Ask(Struct, frozen=True, kw_only=True, omit_defaults=True):
     secure: bool = False
     deal_only: bool = False
     demands: dict[str, Creativity] = {}
+    deals: tuple[Deal, ...] = ()
 
 
 class Person(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -61,10 +61,10 @@ def served_ads(choice: Choice, placed: Placed, person: Person | None = None) -> 
             decision_id=placed.decision_id, ad_index=win.ad_index, creative_id=win.creative_id,
             creative_index=win.creative_index, generation=win.generation,
             placement_id=placed.placement_id, publisher_id=placed.publisher_id,
-            rows=rows + struct.pack("<H", MAIN_ONLY_FROM + win.ad_index) if win.ad_index else rows,
+            rows=rows + struct.pack("<H", MAIN_ONLY_FROM + win.slot) if win.slot else rows,
             columns=struct.pack(f"<{len(win.columns)}H", *win.columns), schema_version=SCHEMA_VERSION,
             price_micros=win.price_micros, price_kind=win.kind, pctr=win.pctr, variant=choice.variant,
-            issued_at_ms=choice.clock_ms, user=user, former_user=former_user,
+            issued_at_ms=choice.clock_ms, deal_id=win.deal_id, user=user, former_user=former_user,
         )
         for win in placed.wins
     ]  # fmt: skip

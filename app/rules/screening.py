@@ -45,6 +45,42 @@ def screen(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def narrow(  # type: ignore[no-untyped-def]
+    ads, sums, columns, base, bid, quality, per_click, log_score, floor, index, bound
+):
+    """Make candidates of some of the ads that were screened, for an auction of their own.
+
+    Shape   as in `screen`, which has written sums; ads (words,) keeps those that reach the floor; index and
+            bound are written, returns how many.
+    """
+    left = name_all(ads, index)
+    bound_all(sums, columns, base, log_score, per_click, index, left, bound)
+    if floor > 0:
+        left = drop_below_floor(sums, columns, base, bid, quality, per_click, floor, index, left, bound, ads)
+    return left
+
+
+@njit(nogil=True, cache=True)
+def part_with(rivals, index, count, bound, alive, planes, totals, code):  # type: ignore[no-untyped-def]
+    """Let the candidates of a set go, counted under a reason: their bound becomes -inf.
+
+    Shape   rivals (words,) uint64; alive as `screen` left it: they leave it too.
+    """
+    for j in range(count):
+        place = index[j]
+        word, bit = place // 64, np.uint64(1) << np.uint64(place % 64)
+        if rivals[word] & alive[word] & bit:
+            bound[j] = -np.inf
+    lost = 0
+    for i in range(alive.size):
+        word = alive[i] & rivals[i]
+        if word:
+            alive[i] &= ~word
+            lost += lose(word, i, planes[code])
+    totals[code] += lost
+
+
+@njit(nogil=True, cache=True)
 def count_outbid(taken, words, alive, planes, totals, code):  # type: ignore[no-untyped-def]
     """Count the candidates that were not taken (places) as outbid. Winners are nobody's loss.
 

@@ -75,6 +75,7 @@ class Ads:
         self.sets = Sets(capacity)
         self.dimensions = {name: Dimension(name) for name in TARGETED}
         self.key_dimensions: dict[str, Dimension] = {}
+        self.deals = Dimension("deal")
         self.place_targeted = [(self.dimensions[name], REASON_NUMBER[name]) for name in PLACE_TARGETED]
         self.person_targeted = [(self.dimensions[name], REASON_NUMBER[name]) for name in PERSON_TARGETED]
         self.columns = np.zeros((COLUMNS_PER_AD, capacity), dtype=np.uint16)
@@ -161,9 +162,7 @@ class Ads:
             if dimension is None:
                 dimension = self.key_dimensions[name] = Dimension(f"keys.{name}")
             keys += dimension.keys(rule)
-        if group.targeting.deal.include:
-            keys.append(("deal", "restricted"))
-        return keys
+        return keys + self.deals.keys(group.targeting.deal)
 
     def close(self, ad: int) -> None:
         """Take an ad out of every auction; its place rests."""

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from app.domain import ids
 from app.domain.catalogue import Placement
 from app.domain.decisions import REASON_CODES, REASON_NUMBER, Choice, Placed, Win
-from app.domain.requests import MAX_LIT_VALUES, AdRequest, Ask
-from app.rules import features, pricing, ranking, screening
+from app.domain.requests import FIXED_PRICE, MAX_LIT_VALUES, AdRequest, Ask, Deal
+from app.rules import eligibility, features, pricing, ranking, screening
 from app.rules.standing import Moment
+from app.state import deals, separation
 from app.state.ads import View
 from app.state.clauses import program_of
 from app.state.losers import Losers
@@ -25,6 +26,7 @@ from app.state.state import State
 
 MAX_LIT_CATEGORIES = 4
 _SAME = REASON_NUMBER["same_creative"]
+_BELOW_DEAL_FLOOR = REASON_NUMBER["below_deal_floor"]
 _BELOW_FLOOR = REASON_NUMBER["below_floor"]
 _OUTBID = REASON_NUMBER["outbid"]
 _NOBODY = np.zeros(0, dtype=np.int64)
@@ -38,7 +40,10 @@ class Preview(NamedTuple):
 
 
 class Slate(NamedTuple):
-    """One placement's auction: who it is for, who stands, the lit rows, their summed weights, the prior."""
+    """One placement's auction: who it is for, who stands, the lit rows, their summed weights, the prior.
+
+    `deal` is set in an auction held for one of the placement's deals.
+    """
 
     ask: Ask
     placement: Placement | None
@@ -47,13 +52,14 @@ class Slate(NamedTuple):
     sums: NDArray[np.float32]
     prior_logit: float
     floor_micros: int
+    deal: Deal | None = None
 
 
 class Chooser:
     """Decides on one state. Owns the scratch arrays, and the counts of losers since it was made.
 
     Shape   index and bound: the candidates of the last placement decided, `left` of them, alive their bits;
-            totals (reasons,): its losers.
+            totals (reasons,): its losers; offers: its deals with the ads of each.
     """
 
     def __init__(self, state: State) -> None:
@@ -64,6 +70,7 @@ class Chooser:
         self.index = np.zeros(capacity, dtype=np.int32)
         self.bound = np.zeros(capacity, dtype=np.float32)
         self.left = 0
+        self.offers: list[deals.Offer] = []
         self.sums = np.zeros(state.model.stride, dtype=np.float32)
         self.totals = np.zeros(len(REASON_CODES), dtype=np.int64)
         self.losers = self.counting = Losers(words)
@@ -124,7 +131,10 @@ class Chooser:
         self.screen(request, slate, taken)
         candidates = self.left
         wins = self._fill(slate, decision_id, taken)
-        reasons = self._count_losers(view, taken)
+        self._count_outbid(view, taken)
+        if self.offers:
+            candidates += self._sell_deals(slate, decision_id, wins, taken)
+        reasons = self._told_losers()
         code = "" if wins else max(reasons, key=lambda reason: reasons[reason], default="no_ads")
         publisher = slate.placement.publisher_id if slate.placement else ask.publisher_id
         return Placed(
@@ -136,14 +146,67 @@ class Chooser:
         """Judge every ad for a placement and bound the scores of those that may win: `left` candidates."""
         view, model, catalogue = slate.view, self.state.model, self.state.catalogue
         self.counting.begin(view)
+        self.offers = deals.offers_of(catalogue, slate.ask) if slate.ask.deals else []
+        program = program_of(catalogue, request, slate.ask, slate.placement, self.offers)
+        if taken and slate.placement is not None and slate.placement.separation:
+            program = np.concatenate([program, separation.program_of(catalogue, slate.placement, taken)])
+        floor = 0.0 if self.offers else float(slate.floor_micros)
         self.left = screening.screen(
-            program_of(catalogue, request, slate.ask, slate.placement), catalogue.ads.sets.rows,
+            program, catalogue.ads.sets.rows,
             np.array(taken, dtype=np.int64) if taken else _NOBODY, view.alive, view.aside_totals, self.alive,
             self.passing, self.counting.planes, self.totals, _SAME, _BELOW_FLOOR,
             model.w, model.touched, np.array(slate.rows, dtype=np.int32), catalogue.columns.used,
             catalogue.first_ad_column, slate.sums, view.columns, slate.prior_logit, view.bid, view.quality,
-            view.per_click, view.log_score, float(slate.floor_micros), self.index, self.bound,
+            view.per_click, view.log_score, floor, self.index, self.bound,
         )  # fmt: skip
+        if self.offers:
+            self._set_deals_apart(slate)
+
+    def _set_deals_apart(self, slate: Slate) -> None:
+        """Leave to the open auction what no deal takes, its floor still to be reached."""
+        alive = self.alive[: slate.view.alive.size]
+        staying = alive.copy()
+        for offer in self.offers:
+            offer.ads[:] &= alive
+        for offer in self.offers:
+            staying &= ~offer.ads
+        alive[:] = staying
+        self._narrow(slate, alive)
+        eligibility.leave(staying, alive, self.counting.planes[_BELOW_FLOOR], self.totals, _BELOW_FLOOR)
+
+    def _narrow(self, slate: Slate, ads: NDArray[np.uint64]) -> None:
+        """Make candidates of those ads, of all that were screened, that reach an auction's floor."""
+        view = slate.view
+        self.left = screening.narrow(
+            ads, slate.sums, view.columns, slate.prior_logit, view.bid, view.quality, view.per_click,
+            view.log_score, float(slate.floor_micros), self.index, self.bound,
+        )  # fmt: skip
+
+    def _sell_deals(self, slate: Slate, decision_id: bytes, wins: list[Win], taken: list[int]) -> int:
+        """Hold each deal's auction among its own ads; returns how many reached the floor of a deal.
+
+        A deal's winner stands beside the open ones: it takes no slot from them, and only later placements
+        keep theirs apart from it. Of several deals one ad may win more than one.
+        """
+        unsold = np.zeros_like(self.offers[0].ads)
+        reaching = np.zeros_like(unsold)
+        won: dict[int, None] = {}
+        for offer in self.offers:
+            unsold |= offer.ads
+            auction = slate._replace(floor_micros=offer.deal.floor_micros, deal=offer.deal)
+            self._narrow(auction, offer.ads)
+            reaching |= offer.ads
+            pick = self.pick(auction, decision_id)
+            if pick.best >= 0:
+                wins.append(self._price(auction, pick, len(wins)))
+                won[pick.best] = None
+        taken += won
+        for place in won:
+            unsold[place // 64] &= ~np.uint64(1 << place % 64)
+        planes, totals = self.counting.planes, self.totals
+        eligibility.leave(unsold, reaching, planes[_BELOW_DEAL_FLOOR], totals, _BELOW_DEAL_FLOOR)
+        eligibility.leave(unsold, np.zeros_like(unsold), planes[_OUTBID], totals, _OUTBID)
+        return int(np.bitwise_count(reaching).sum())
 
     def pick(self, slate: Slate, decision_id: bytes) -> ranking.Pick:
         """Find the best of the candidates, and its rival, by the decision's order of ties."""
@@ -158,9 +221,14 @@ class Chooser:
         )  # fmt: skip
 
     def _fill(self, slate: Slate, decision_id: bytes, taken: list[int]) -> list[Win]:
-        """Fill the slots from the top: at each the best ad left, priced by the best of another party."""
+        """Fill the slots from the top: at each the best ad left, priced by the best of another party.
+
+        What a winner keeps off the page leaves after it was priced: it may well have set that price.
+        """
         wins: list[Win] = []
         for ad_index in range(slate.ask.count):
+            if wins and slate.placement is not None and slate.placement.separation:
+                self._keep_apart(slate, slate.placement, taken[-1])
             pick = self.pick(slate, decision_id)
             if pick.best < 0:
                 break
@@ -168,6 +236,14 @@ class Chooser:
             taken.append(pick.best)
             self.bound[pick.at] = -np.inf
         return wins
+
+    def _keep_apart(self, slate: Slate, placement: Placement, above: int) -> None:
+        """Let the candidates go that may not stand below an ad."""
+        alive = self.alive[: slate.view.alive.size]
+        for code, rivals in separation.rivals(self.state.catalogue, placement, [above]):
+            screening.part_with(
+                rivals, self.index, self.left, self.bound, alive, self.counting.planes, self.totals, code
+            )
 
     def _price(self, slate: Slate, pick: ranking.Pick, ad_index: int) -> Win:
         ads = self.state.catalogue.ads
@@ -178,23 +254,29 @@ class Chooser:
         assert campaign is not None
         bid = group.pricing.bid_micros
         v = 1000.0 * pick.pctr if ads.per_click[at] else 1.0
+        fixed = slate.deal is not None and slate.deal.at == FIXED_PRICE
+        if fixed:
+            pick = pick._replace(rival=-1, rival_score=-np.inf)
         price = pricing.least_bid(bid, v, float(ads.quality[at]), slate.floor_micros, pick.rival_score)
+        cleared = slate.floor_micros if fixed else pricing.expected_ecpm_micros(price, v)
         return Win(
             ad_index=ad_index, creative_index=at, creative_id=creative.id, ad_group_id=group.id,
             campaign_id=campaign.id, advertiser_id=campaign.advertiser_id, kind=group.pricing.kind,
             bid_micros=bid, price_micros=price, ecpm_micros=round(bid * v),
-            cleared_ecpm_micros=pricing.expected_ecpm_micros(price, v), pctr=pick.pctr,
+            cleared_ecpm_micros=cleared, pctr=pick.pctr,
             columns=tuple(ads.columns[:, at].tolist()), generation=ads.places.generation.get(at, 0),
-            rival_index=pick.rival,
+            rival_index=pick.rival, deal_id=slate.deal.id if slate.deal is not None else "",
         )  # fmt: skip
 
-    def _count_losers(self, view: View, taken: list[int]) -> dict[str, int]:
-        """Count the outbid, and tell all losers by reason. Winners are nobody's loss."""
+    def _count_outbid(self, view: View, taken: list[int]) -> None:
         if self.left:
             screening.count_outbid(
                 np.array(taken, dtype=np.int64), view.alive.size, self.alive, self.counting.planes,
                 self.totals, _OUTBID,
             )  # fmt: skip
+
+    def _told_losers(self) -> dict[str, int]:
+        """Tell the placement's losers by reason. Winners are nobody's loss."""
         totals: list[int] = self.totals.tolist()
         return {code: count for code, count in zip(REASON_CODES, totals, strict=True) if count}
 

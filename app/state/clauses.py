@@ -5,7 +5,7 @@ The order of clauses is the order of `app.domain.decisions.REASONS`: a loser lea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,11 @@ from app.domain.requests import AdRequest, Ask, Creativity
 from app.rules.eligibility import EVERYONE, Clause, written
 from app.state.ads import PERSON_TARGETED, Ads, parents_and_self
 from app.state.catalogue import Catalogue
+from app.state.deals import Offer
 
 # Scratch rows of the sets, one use each. EMPTY stays empty.
 EMPTY, ADVERTISERS, CREATIVES, LONG = range(4)  # LONG and the next: one for each timed format
+ENTERING = 8
 _TIMED = ("video", "audio")
 _NOTHING_TOLD: tuple[tuple[object, ...], ...] = ((),) * len(PERSON_TARGETED)
 
@@ -27,11 +29,13 @@ Flat = tuple[int, ...]  # clauses as the kernel reads them
 
 
 def program_of(
-    catalogue: Catalogue, request: AdRequest, ask: Ask, placement: Placement | None
-) -> NDArray[np.int32]:
+    catalogue: Catalogue, request: AdRequest, ask: Ask, placement: Placement | None,
+    offers: Sequence[Offer] = (),
+) -> NDArray[np.int32]:  # fmt: skip
     """Write the conditions that an ad must meet to stand on one placement of a request, for the kernel.
 
     What the place asks is remembered whole; what is one person's, or one request's own, is put together.
+    `offers` are the deals of the ask with the ads that may enter each.
     """
     ads, place = catalogue.ads, request.surroundings
     publisher = placement.publisher_id if placement else ask.publisher_id
@@ -40,10 +44,21 @@ def program_of(
         "shape", site, ask.formats, ask.sizes, ask.secure, tuple(ask.demands.items()), place.language,
         request.seats, request.blocked_seats, request.blocked.categories,
     )  # fmt: skip
-    where = ("where", site, publisher, place.device, place.os, place.site_category, ask.deal_only)
+    where = (
+        "where",
+        site,
+        publisher,
+        place.device,
+        place.os,
+        place.site_category,
+        ask.deal_only,
+        not ask.deals,
+    )
     parts = [ads.sets.remembered(shape, lambda: _shape_part(ads, request, ask, placement))]
     parts += _own_parts(catalogue, request, ask, placement)
     parts.append(ads.sets.remembered(where, lambda: _where_part(ads, request, ask, placement, publisher)))
+    if ask.deals:
+        parts.append(written(_deal_clause(ads, ask, offers)))
     if ads.key_dimensions:
         for name, dimension in sorted(ads.key_dimensions.items()):
             parts.append(dimension.part(ads.sets, REASON_NUMBER["keys"], place.keys.get(name, ())))
@@ -96,10 +111,23 @@ def _where_part(ads: Ads, request: AdRequest, ask: Ask, placement: Placement | N
     )
     for (dimension, reason), told in zip(ads.place_targeted, values, strict=True):
         flat += dimension.clause(ads.sets, reason, told)
-    deal = EVERYONE if ask.deal_only else ads.sets.find(("deal", "restricted"))
-    if deal is not None:
-        flat += Clause(REASON_NUMBER["deal"], deal, (EMPTY,)).flat()
-    return written(flat)
+    return written(flat if ask.deals else (*flat, *_deal_clause(ads, ask, ())))
+
+
+def _deal_clause(ads: Ads, ask: Ask, offers: Sequence[Offer]) -> Flat:
+    """Who sells by deals needs one that is offered to it; who excludes a deal stays away from it."""
+    restricted = EVERYONE if ask.deal_only else ads.sets.find(("deal", "restricted"))
+    rows = (ads.sets.find(("deal", "exclude", deal.id)) for deal in ask.deals)
+    excluded = tuple(row for row in rows if row is not None)
+    entering = EMPTY
+    if offers:
+        entering = ENTERING
+        ads.sets.rows[ENTERING] = 0
+        for offer in offers:
+            ads.sets.rows[ENTERING, : offer.ads.size] |= offer.ads
+    if restricted is None:
+        return Clause(REASON_NUMBER["deal"], EVERYONE, (), excluded).flat() if excluded else ()
+    return Clause(REASON_NUMBER["deal"], restricted, (entering,), excluded).flat()
 
 
 def _own_parts(

@@ -79,6 +79,7 @@ class Slot(Struct, frozen=True, kw_only=True):
     rival_score: float | None
     rival_term_micros: float | None
     price_micros: int
+    deal_id: str = ""
 
 
 class Explained(Struct, frozen=True, kw_only=True):
@@ -145,7 +146,7 @@ class Explainer(Chooser):
         ads = self.state.catalogue.ads
         quality = float(ads.quality[pick.best])
         v = 1000.0 * pick.pctr if ads.per_click[pick.best] else 1.0
-        rival = ads.creatives[pick.rival] if pick.rival >= 0 else None
+        rival = ads.creatives[win.rival_index] if win.rival_index >= 0 else None
         floor = slate.floor_micros
         self._slots[self._now].append(
             Slot(
@@ -154,7 +155,7 @@ class Explainer(Chooser):
                 rival_creative_id=rival.id if rival else None,
                 rival_score=pick.rival_score if rival else None,
                 rival_term_micros=pick.rival_score / (v * quality) if rival else None,
-                price_micros=win.price_micros,
+                price_micros=win.price_micros, deal_id=win.deal_id,
             )
         )  # fmt: skip
         return win

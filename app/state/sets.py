@@ -14,7 +14,7 @@ from app.rules.eligibility import EVERYONE, Clause, bits_of, written
 Answer = TypeVar("Answer")
 _UNASKED: Any = object()
 MEMORY = 20_000
-SCRATCH = 8  # the first rows are scratch, for conditions of one request that no stored set answers
+SCRATCH = 16  # the first rows are scratch, for conditions of one request that no stored set answers
 
 
 class Sets:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,17 +17,19 @@ from app.domain import ids
 from app.domain.catalogue import Blocked, Creative
 from app.domain.decisions import Choice, Placed, ServedAd, Win
 from app.domain.keys import Caller
-from app.domain.money import MICROS, to_micros
+from app.domain.money import MAX_MICROS, MICROS, to_micros
 from app.domain.refusals import FieldError, Refused
 from app.domain.requests import (
     MAX_ADS_PER_PLACEMENT,
+    MAX_DEALS,
     MAX_PLACEMENTS,
     AdRequest,
     Ask,
+    Deal,
     Person,
     Surroundings,
     bare_url,
-)
+)  # fmt: skip
 from app.flows.agents import device_of
 from app.flows.node import Node
 from app.flows.people import enrich
@@ -38,12 +41,30 @@ from app.web.tokens import Tokens
 
 Text = Annotated[str, Meta(max_length=256)]
 Texts = Annotated[list[Text], Meta(max_length=1000)]
+NO_RATES: Mapping[str, int] = MappingProxyType({})
 EXACT = 2**53  # beyond it a JSON reader may change a whole number
 _SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 
 
+class DealIn(Struct, kw_only=True):
+    """A deal offered for a placement, at a floor of its own: `at` 3 says that the floor is the price.
+
+    `seats` and `advertisers` (ids or domains) say with whom it was made; empty with anybody.
+    """
+
+    id: Annotated[str, Meta(min_length=1, max_length=256)]
+    floor_cpm: Decimal | None = None
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")] | None = None
+    at: Literal[1, 2, 3] = 2
+    seats: Texts = []
+    advertisers: Texts = []
+
+
 class PlacementIn(Struct, kw_only=True):
-    """One placement asked for; sizes and formats narrow its own, the floor only raises its floor."""
+    """One placement asked for; sizes and formats narrow its own, the floor only raises its floor.
+
+    Deals are sold beside the open auction, or with `private_auction` alone.
+    """
 
     name: Annotated[str, Meta(min_length=1, max_length=256)]
     placement_id: Annotated[str, Meta(pattern=f"^{ids.ID_PATTERN.pattern}$")]
@@ -51,6 +72,8 @@ class PlacementIn(Struct, kw_only=True):
     formats: Annotated[list[Literal["banner", "video", "audio", "native"]], Meta(max_length=4)] = []
     count: Annotated[int, Meta(ge=1, le=MAX_ADS_PER_PLACEMENT)] = 1
     floor_cpm: Decimal | None = None
+    deals: Annotated[list[DealIn], Meta(max_length=MAX_DEALS)] = []
+    private_auction: bool = False
 
 
 class UserIn(Struct, kw_only=True):
@@ -120,9 +143,10 @@ _decoder = msgspec.json.Decoder(AdsIn)
 _encode = msgspec.json.Encoder().encode
 
 
-def read_ads(body: bytes, keys_of: KeysOf, *, admin: bool) -> AdsAsked:
+def read_ads(body: bytes, keys_of: KeysOf, *, admin: bool, rates: Mapping[str, int] = NO_RATES) -> AdsAsked:
     """Read a body; `keys_of` turns the person's id into its keys, and no id leaves this room.
 
+    Units   rates in micros of the account currency per unit, for deals in other currencies.
     Errors  Refused, in this order: `not_json`, `invalid` (what does not fit its type), `admin_door_only`,
             `duplicate_name`, `invalid` (what does not fit otherwise).
     """
@@ -138,7 +162,7 @@ def read_ads(body: bytes, keys_of: KeysOf, *, admin: bool) -> AdsAsked:
         at = next(i for i, name in enumerate(names) if name in names[:i])
         raise Refused("duplicate_name", "each placement needs a name of its own", f"placements[{at}].name")
     at_ms = _time_ms(asked.at, "at") if asked.at is not None else None
-    return AdsAsked(_request(asked, keys_of), bool(asked.explain), at_ms)
+    return AdsAsked(_request(asked, keys_of, rates), bool(asked.explain), at_ms)
 
 
 def unread(body: bytes, error: Exception) -> Refused:
@@ -171,7 +195,7 @@ def misfit(error: msgspec.ValidationError) -> Refused:
     return Refused("invalid", text, field or None, (FieldError(field, code, text),) if field else ())
 
 
-def _request(asked: AdsIn, keys_of: KeysOf) -> AdRequest:
+def _request(asked: AdsIn, keys_of: KeysOf, rates: Mapping[str, int]) -> AdRequest:
     context = asked.context or ContextIn()
     device, system = context.device, context.os
     if context.user_agent and not (device and system):
@@ -180,7 +204,9 @@ def _request(asked: AdsIn, keys_of: KeysOf) -> AdRequest:
     blocked = asked.blocked
     return AdRequest(
         request_id=asked.request_id or "",
-        asks=tuple(_ask(placement, at) for at, placement in enumerate(asked.placements)),
+        asks=tuple(
+            _ask(placement, f"placements[{at}]", rates) for at, placement in enumerate(asked.placements)
+        ),
         person=_person(asked, keys_of),
         surroundings=Surroundings(
             url=bare_url(context.url),
@@ -217,21 +243,36 @@ def _person(asked: AdsIn, keys_of: KeysOf) -> Person | None:
     )
 
 
-def _ask(placement: PlacementIn, at: int) -> Ask:
-    floor_micros = 0
-    if placement.floor_cpm is not None:
-        try:
-            floor_micros = to_micros(placement.floor_cpm)
-        except ValueError as error:
-            raise _invalid(f"placements[{at}].floor_cpm", str(error)) from error
+def _ask(placement: PlacementIn, field: str, rates: Mapping[str, int]) -> Ask:
     return Ask(
         name=placement.name,
         placement_id=placement.placement_id,
-        sizes=tuple(_size(text, f"placements[{at}].sizes[{i}]") for i, text in enumerate(placement.sizes)),
+        sizes=tuple(_size(text, f"{field}.sizes[{i}]") for i, text in enumerate(placement.sizes)),
         formats=tuple(placement.formats),
         count=placement.count,
-        floor_micros=floor_micros,
+        floor_micros=_floor(placement.floor_cpm, f"{field}.floor_cpm"),
+        deal_only=placement.private_auction,
+        deals=tuple(_deal(deal, f"{field}.deals[{i}]", rates) for i, deal in enumerate(placement.deals)),
     )
+
+
+def _floor(amount: Decimal | None, field: str) -> int:
+    try:
+        return 0 if amount is None else to_micros(amount)
+    except ValueError as error:
+        raise _invalid(field, str(error)) from error
+
+
+def _deal(deal: DealIn, field: str, rates: Mapping[str, int]) -> Deal:
+    floor_micros = _floor(deal.floor_cpm, f"{field}.floor_cpm")
+    if deal.currency is not None and floor_micros:
+        if deal.currency not in rates:
+            raise _invalid(f"{field}.currency", "there is no rate for this currency")
+        floor_micros = min(-(-floor_micros * rates[deal.currency] // MICROS), MAX_MICROS)
+    return Deal(
+        id=deal.id, floor_micros=floor_micros, at=deal.at, seats=tuple(deal.seats),
+        advertisers=tuple(deal.advertisers),
+    )  # fmt: skip
 
 
 def _size(text: str, field: str) -> tuple[int, int]:
@@ -288,11 +329,16 @@ class AdsDoor:
         self.tokens = tokens
         self.admin = admin
         self.explain = explain
+        settings = node.settings
+        self._rates = {**settings.rates_micros, settings.currency: MICROS}
 
     async def __call__(self, asked: Asked) -> Answer:
         now_ms = self.node.now_ms()
         wanted = read_ads(
-            asked.body, lambda identity: self.node.user_keys.of(identity, now_ms), admin=self.admin
+            asked.body,
+            lambda identity: self.node.user_keys.of(identity, now_ms),
+            admin=self.admin,
+            rates=self._rates,
         )
         caller = asked.caller
         if wanted.explain and not (caller.may("reports") and caller.advertiser_ids is None):
@@ -337,6 +383,8 @@ class AdsDoor:
             "pricing": self._pricing(win, caller),
             "pctr": win.pctr,
         }
+        if win.deal_id:
+            decision["deal_id"] = win.deal_id
         if ad is None:
             return {**decision, "ad": _ad(creative, None)}
         links = self.links.of(self.tokens.seal(ad))

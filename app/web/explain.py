@@ -92,6 +92,7 @@ def _slot(slot: Slot) -> dict[str, Any]:
         "rival_score": slot.rival_score,
         "rival_term": term(slot.rival_term_micros),
         "price": number(slot.price_micros),
+        "deal_id": slot.deal_id or None,
     }
 
 

@@ -51,6 +51,26 @@ def answer(properties: Schema, optional: tuple[str, ...] = (), **more: Any) -> S
 
 
 AD_REQUEST: Schema = {
+    "DealIn": record(
+        ["id"],
+        {
+            "id": {**WORD, "minLength": 1, "description": "As in an ad group's `targeting.deal`"},
+            "floor_cpm": {
+                "type": ["number", "null"], "minimum": 0, "maximum": 1_000_000_000, "multipleOf": 0.000001,
+                "description": "The deal's own floor, whatever the placement's",
+            },
+            "currency": {
+                "type": ["string", "null"], "pattern": "^[A-Z]{3}$",
+                "description": "Of the floor; absent: the account's. Without a rate for it: 422",
+            },
+            "at": {
+                "type": "integer", "enum": [1, 2, 3], "default": 2,
+                "description": "3: the floor is the price; 1 and 2: the deal's own second price",
+            },
+            "seats": {**WORDS, "description": "Buyer seats that it was made with; empty: any"},
+            "advertisers": {**WORDS, "description": "Ids or domains that it was made with; empty: any"},
+        },
+    ),
     "PlacementIn": record(
         ["name", "placement_id"],
         {
@@ -67,6 +87,13 @@ AD_REQUEST: Schema = {
             "floor_cpm": {
                 "type": ["number", "null"], "minimum": 0, "maximum": 1_000_000_000, "multipleOf": 0.000001,
                 "description": "Only raises the placement's floor",
+            },
+            "deals": {
+                "type": "array", "items": ref("DealIn"), "maxItems": 200,
+                "description": "An auction each, among the ads that target it, beside the open one",
+            },
+            "private_auction": {
+                "type": "boolean", "default": False, "description": "Only the deals are sold",
             },
         },
     ),
@@ -154,14 +181,15 @@ AD_ANSWER: Schema = {
     "Decision": answer(
         {
             "decision_id": {"type": "string", "pattern": "^[0-9a-f]{30}$"},
-            "ad_index": {**COUNT, "description": "The place on the page, from the top"},
+            "ad_index": {**COUNT, "description": "The place on the page; deals' ads come behind"},
+            "deal_id": {"type": "string", "description": "The deal that the ad was sold by"},
             "advertiser_id": ID, "campaign_id": ID, "ad_group_id": ID, "creative_id": ID,
             "ad": ref("Ad"), "pricing": ref("Pricing"),
             "pctr": {"type": "number", "minimum": 0, "maximum": 1},
             "impression_url": {"type": "string"}, "click_url": {"type": "string"},
             "dismiss_url": {"type": "string"}, "tokens": ref("Tokens"),
         },
-        optional=("impression_url", "click_url", "dismiss_url", "tokens"),
+        optional=("deal_id", "impression_url", "click_url", "dismiss_url", "tokens"),
         description="A preview (`at`) has no URLs and no tokens",
     ),
     "NoAd": answer(
@@ -209,7 +237,12 @@ BIDS: Schema = {
             "bidfloorcur": {"type": "string", "default": "USD"},
             "pmp": record([], {
                 "private_auction": {"type": "integer", "enum": [0, 1]},
-                "deals": {"type": "array", "items": record(["id"], {"id": _NAME})},
+                "deals": {"type": "array", "items": record(["id"], {
+                    "id": _NAME, "bidfloor": _FLOOR, "bidfloorcur": {"type": "string", "default": "USD"},
+                    "at": {"type": "integer", "description": "3: the floor is the price"},
+                    "wseat": {"type": "array", "items": {"type": "string"}},
+                    "wadomain": {"type": "array", "items": {"type": "string"}},
+                })},
             }),
         },
         anyOf=[{"required": [kind]} for kind in ("banner", "video", "audio", "native")],
@@ -239,11 +272,11 @@ BIDS: Schema = {
             "cat": {"type": "array", "items": {"type": "string"}},
             "attr": {"type": "array", "items": {"type": "integer"}},
             "apis": {"type": "array", "items": {"type": "integer"}},
-            "protocol": {"type": "integer"}, "language": {"type": "string"},
+            "protocol": {"type": "integer"}, "language": {"type": "string"}, "dealid": {"type": "string"},
             "w": {"type": "integer"}, "h": {"type": "integer"}, "dur": {"type": "integer"},
             "mtype": {"type": "integer", "enum": [1, 2, 3, 4]}, "exp": {"type": "integer", "minimum": 1},
         },
-        optional=("adomain", "cat", "attr", "apis", "protocol", "language", "w", "h", "dur"),
+        optional=("adomain", "cat", "attr", "apis", "protocol", "language", "dealid", "w", "h", "dur"),
     ),
     "SeatBid": answer(
         {"bid": {"type": "array", "minItems": 1, "items": ref("Bid")}, "seat": {"type": "string"}}

@@ -37,9 +37,13 @@ KINDS = ("impression", "click", "conversion", "dismissal", "win", "loss")
 AHEAD_MS = 5 * 60 * 1000
 
 _VERSION = 1
-_SCHEMA = 1  # the low half of the plaintext's first byte; the high half counts the user keys at its end
+# The low half of the plaintext's first byte; two bits of the high half count the user keys at its end, the
+# next says that behind them stands a deal: its length in two bytes, then its id.
+_SCHEMA = 1
+_DEALT = 0x40
 _HEADER = struct.Struct(">BH")
 _COUNTER = struct.Struct(">I")
+_LENGTH = struct.Struct("<H")
 _NONCE_BYTES = 12
 _GCM_TAG_BYTES = 16
 _KIND_TAG_BYTES = 9
@@ -237,8 +241,9 @@ def _pack(ad: ServedAd) -> bytes:
     )
     assert len(ad.user) in (0, USER_KEY_BYTES)
     assert len(ad.former_user) in (0, len(ad.user))
+    deal = ad.deal_id.encode()
     fixed = _FIXED.pack(
-        _SCHEMA | (len(ad.user) + len(ad.former_user)) // USER_KEY_BYTES << 4,
+        _SCHEMA | (len(ad.user) + len(ad.former_user)) // USER_KEY_BYTES << 4 | (_DEALT if deal else 0),
         ad.decision_id,
         ad.ad_index,
         ad.creative_index,
@@ -256,6 +261,8 @@ def _pack(ad: ServedAd) -> bytes:
         len(ad.columns),
     )
     plain = b"".join((fixed, creative, placement, publisher, ad.rows, ad.columns, ad.user, ad.former_user))
+    if deal:
+        plain += _LENGTH.pack(len(deal)) + deal
     return plain + _PADDINGS[(_SEAL_BYTES + len(plain)) % 3]
 
 
@@ -269,9 +276,14 @@ def _unpack(plain: bytes) -> ServedAd:
     publisher += placement
     rows += publisher
     columns += rows
-    user = columns + USER_KEY_BYTES * (schema >> 4 > 0)
-    former_user = columns + USER_KEY_BYTES * (schema >> 4)
-    assert 0 <= len(plain) - former_user < 3, "padding"
+    users = schema >> 4 & 3
+    user = columns + USER_KEY_BYTES * (users > 0)
+    former_user = columns + USER_KEY_BYTES * users
+    deal = end = former_user
+    if schema & _DEALT:
+        deal += _LENGTH.size
+        end = deal + _LENGTH.unpack_from(plain, former_user)[0]
+    assert 0 <= len(plain) - end < 3, "padding"
     return ServedAd(
         decision_id=decision_id,
         ad_index=ad_index,
@@ -290,4 +302,5 @@ def _unpack(plain: bytes) -> ServedAd:
         issued_at_ms=issued_at_ms,
         user=plain[columns:user],
         former_user=plain[user:former_user],
+        deal_id=plain[deal:end].decode(),
     )

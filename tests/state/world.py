@@ -234,7 +234,7 @@ def _receipt(outcome: Outcome) -> Receipt:
 def served(placed: Placed, issued_at_ms: int, ad_index: int = 0) -> ServedAd:
     """Write what the tokens of a chosen ad seal; below the top slot the slot's row is lit, too."""
     win = placed.wins[ad_index]
-    rows = [*placed.rows, MAIN_ONLY_FROM + ad_index] if ad_index else [*placed.rows]
+    rows = [*placed.rows, MAIN_ONLY_FROM + win.slot] if win.slot else [*placed.rows]
     return ServedAd(
         decision_id=placed.decision_id, ad_index=win.ad_index, creative_id=win.creative_id,
         creative_index=win.creative_index, generation=win.generation, placement_id=placed.placement_id,

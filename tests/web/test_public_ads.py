@@ -296,3 +296,61 @@ def test_what_the_ad_holds_by_format(tmp_path: Path) -> None:
             "format": "video", "duration_s": 15,
             "markup": f"<VAST><Impression>{video['impression_url']}</Impression></VAST>",
         }  # fmt: skip
+
+
+# Deals.
+
+
+def deal_things() -> list[Thing]:
+    """An ad of deal d-1 at 12,000 won beside the small catalogue's."""
+    pricing = Pricing(kind="cpm", bid_micros=12_000 * 10**6)
+    targeting = Targeting(deal=Rule(include=("d-1",)))
+    return [
+        AdGroup(id="g-deal", campaign_id="c-1", pricing=pricing, targeting=targeting),
+        banner("cr-deal", "g-deal"),
+    ]
+
+
+def test_deals_in_our_own_words(tmp_path: Path) -> None:
+    with public_port(tmp_path, rates={"USD": 1_350_000_000}) as port:
+        port.register(*deal_things())
+
+        def sold(**asked: Any) -> Any:
+            answer = port.ads({**TOP, **asked}).json()
+            ads = answer["decisions"].get("top", [])
+            return [(ad["ad_group_id"], ad.get("deal_id"), ad["pricing"]["price"]) for ad in ads]
+
+        assert [group for group, _, _ in sold()] == ["g-1"]
+        open_, dealt = sold(deals=[{"id": "d-1"}])
+        assert (open_[0], open_[1], dealt) == ("g-1", None, ("g-deal", "d-1", 0))
+        assert sold(deals=[{"id": "d-1"}], private_auction=True) == [("g-deal", "d-1", 0)]
+        # A thousand impressions at 5 dollars or 7,000 won: one is a thousandth.
+        assert sold(deals=[{"id": "d-1", "floor_cpm": 5, "currency": "USD", "at": 3}])[1][2] == 6.75
+        assert sold(deals=[{"id": "d-1", "floor_cpm": 7000, "currency": "KRW"}])[1][2] == 7
+        assert len(sold(deals=[{"id": "d-1", "floor_cpm": 12_000.01}])) == 1
+        assert len(sold(deals=[{"id": "d-1", "seats": ["s-1"]}])) == 1
+        assert len(sold(deals=[{"id": "d-1", "advertisers": ["shop.example"]}])) == 2
+        answer = port.ads(
+            {**TOP, "deals": [{"id": "d-1", "floor_cpm": 12_001}], "private_auction": True}
+        ).json()
+        assert answer["no_ad"]["top"] == {"code": "deal", "reasons": {"deal": 6, "below_deal_floor": 1}}
+
+
+@pytest.mark.parametrize(
+    ("deal", "field"),
+    [
+        ({}, "id"),
+        ({"id": ""}, "id"),
+        ({"id": "d", "floor_cpm": -1}, "floor_cpm"),
+        ({"id": "d", "floor_cpm": 1, "currency": "JPY"}, "currency"),
+        ({"id": "d", "currency": "won"}, "currency"),
+        ({"id": "d", "at": 4}, "at"),
+    ],
+)
+def test_a_deal_that_does_not_fit_is_refused_by_its_field(
+    port: PublicPort, deal: dict[str, Any], field: str
+) -> None:
+    answer = port.ads({**TOP, "deals": [deal]})
+    assert answer.status == 422
+    said = answer.json()["field"]
+    assert said.split(".")[-1] == field

@@ -14,7 +14,17 @@ from typing import Any
 
 import pytest
 
-from app.domain.catalogue import AdGroup, Advertiser, Campaign, Creative, Native, Pricing, Thing
+from app.domain.catalogue import (
+    AdGroup,
+    Advertiser,
+    Campaign,
+    Creative,
+    Native,
+    Pricing,
+    Rule,
+    Targeting,
+    Thing,
+)  # fmt: skip
 from tests.node import Answer
 from tests.web.openrtb.bodies import RATES, collected, matching_things
 from tests.web.public_port import JSON, PUBLIC_URL, PublicPort, local, packed, public_port
@@ -154,7 +164,7 @@ def test_floors_and_currencies(
 NO_BIDS: list[tuple[dict[str, Any], int, str]] = [
     ({"cur": ["JPY"]}, 501, "no currency that we know"),
     ({"imp": [imp(banner={"w": 7, "h": 7})]}, 500, "no ad of this size"),
-    ({"imp": [imp(pmp={"private_auction": 1, "deals": [{"id": "d"}]})]}, 500, "deals are not sold yet"),
+    ({"imp": [imp(pmp={"private_auction": 1, "deals": [{"id": "d"}]})]}, 500, "nobody sells by that deal"),
 ]
 
 
@@ -272,3 +282,75 @@ def test_several_imps_never_share_a_creative(port: PublicPort) -> None:
     bids = bids_of(ask(port, *(imp() | {"id": str(number)} for number in range(4))))
     assert sorted(bid["impid"] for bid in bids) == ["0", "1", "2", "3"]
     assert len({bid["crid"] for bid in bids}) == 4
+
+
+# Deals.
+
+SIXTY = {"bidfloor": 10, "bidfloorcur": "EUR"}  # 14,800 won
+
+
+@pytest.fixture(scope="module")
+def marketplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicPort]:
+    """An open ad at 30,000 won, and two of deal d-1 at 20,000 and 16,000, of the seats s-1 and s-2."""
+    things: list[Thing] = []
+    for name, bid, seat, deals in (
+        ("open", 30, "s-1", ()),
+        ("one", 20, "s-1", ("d-1",)),
+        ("two", 16, "s-2", ("d-1",)),
+    ):
+        things += [
+            Advertiser(id=f"a-{name}", domain=f"{name}.example", seat=seat),
+            Campaign(id=f"c-{name}", advertiser_id=f"a-{name}"),
+            AdGroup(
+                id=f"g-{name}", campaign_id=f"c-{name}",
+                pricing=Pricing(kind="cpm", bid_micros=bid * 10**9),
+                targeting=Targeting(deal=Rule(include=deals)),
+            ),
+            Creative(
+                id=name, ad_group_id=f"g-{name}", format="banner", width=320, height=50,
+                landing_url="https://shop.example/", markup="<b>ad</b>",
+            ),
+        ]  # fmt: skip
+    with public_port(tmp_path_factory.mktemp("deals"), things, rates=RATES) as port:
+        yield port
+
+
+#   pmp, beside an imp floor of 1 USD             bids: creative, deal, price in won           why
+DEALS: list[tuple[dict[str, Any], list[tuple[str, str | None, float]], str]] = [
+    ({"deals": [{"id": "d-1"}]}, [("open", None, 1_350), ("one", "d-1", 16_000)], "both"),
+    ({"private_auction": 1, "deals": [{"id": "d-1"}]}, [("one", "d-1", 16_000)], "deals alone"),
+    ({"private_auction": 1, "deals": [{"id": "d-1", "bidfloor": 12}]}, [("one", "d-1", 16_200)], "dollars"),
+    ({"private_auction": 1, "deals": [{"id": "d-1", "at": 3, **SIXTY}]}, [("one", "d-1", 14_800)], "agreed"),
+    ({"private_auction": 1, "deals": [{"id": "d-1", "wseat": ["s-2"]}]}, [("two", "d-1", 0)], "its seat"),
+    ({"private_auction": 1, "deals": [{"id": "d-1", "wadomain": ["https://www.two.example/x"]}]},
+     [("two", "d-1", 0)], "its advertiser"),
+    ({"deals": [{"id": "d-1", "bidfloor": 1, "bidfloorcur": "JPY"}]}, [("open", None, 1_350)], "no rate"),
+    ({"deals": [{"id": "d-1", "bidfloor": "2", "at": 2.0}]},
+     [("open", None, 1_350), ("one", "d-1", 16_000)], "odd types"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("pmp", "expected", "why"), DEALS)
+def test_deals_are_sold_beside_the_open_auction(
+    marketplace: PublicPort, pmp: dict[str, Any], expected: Any, why: str
+) -> None:
+    answer = ask(marketplace, imp(bidfloor=1, pmp=pmp), cur=["KRW"])
+    assert [(bid["crid"], bid.get("dealid"), bid["price"]) for bid in bids_of(answer)] == expected, why
+    assert len({bid["id"] for bid in bids_of(answer)}) == len(expected)
+
+
+def test_a_deal_needs_no_floor_of_the_imp_s_own(marketplace: PublicPort) -> None:
+    """Where the imp's floor cannot be told, its deals are all that can be sold."""
+    pmp = {"deals": [{"id": "d-1"}]}
+    (bid,) = bids_of(ask(marketplace, imp(bidfloor=1, bidfloorcur="JPY", pmp=pmp), cur=["KRW"]))
+    assert (bid["dealid"], bid["price"]) == ("d-1", 16_000)
+
+
+def test_a_dealt_ad_is_billed_at_its_deal_s_price(marketplace: PublicPort) -> None:
+    pmp = {"private_auction": 1, "deals": [{"id": "d-1", "at": 3, "bidfloor": 10}]}
+    (bid,) = bids_of(ask(marketplace, imp(pmp=pmp), cur=["USD"]))
+    assert bid["price"] == 10
+    (result,) = marketplace.report(
+        {"token": bid["burl"].rsplit("/", 1)[1].split("?")[0], "kind": "impression"}
+    )
+    assert (result["status"], result["billed"]) == ("counted", 13.5)

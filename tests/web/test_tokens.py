@@ -62,6 +62,14 @@ def code_of(tokens: Tokens, token: str, kind: str, now_ms: int = ISSUED_MS) -> s
     return refusal.value.code
 
 
+@pytest.mark.parametrize("user", [b"", b"u" * 12])
+@pytest.mark.parametrize("deal", ["d", "거래-1", "d" * 128])
+def test_a_token_carries_the_deal_that_its_ad_was_sold_by(user: bytes, deal: str) -> None:
+    tokens = make()
+    ad = msgspec.structs.replace(AD, user=user, former_user=user, deal_id=deal)
+    assert tokens.open(tokens.token(tokens.seal(ad), "click"), "click", ISSUED_MS) == ad
+
+
 @pytest.mark.parametrize(("user", "former"), [(b"", b""), (b"u" * 12, b""), (b"u" * 12, b"f" * 12)])
 def test_a_token_carries_whom_its_ad_was_served_to(user: bytes, former: bytes) -> None:
     tokens = make()

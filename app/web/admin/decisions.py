@@ -214,6 +214,7 @@ class Words:
             "campaign_id": win.campaign_id,
             "ad_group_id": win.ad_group_id,
             "creative_id": win.creative_id,
+            "deal_id": win.deal_id or None,
             "pricing": {
                 "kind": win.kind,
                 "bid": number(win.bid_micros),

@@ -28,8 +28,8 @@ _EVENT = _object(
 )  # fmt: skip
 _AD = _object(
     ad_index=_COUNT, advertiser_id={"type": "string"}, campaign_id={"type": "string"},
-    ad_group_id={"type": "string"}, creative_id={"type": "string"}, pricing={"type": "object"},
-    pctr={"type": "number"},
+    ad_group_id={"type": "string"}, creative_id={"type": "string"}, deal_id=_NULLABLE_TEXT,
+    pricing={"type": "object"}, pctr={"type": "number"},
 )  # fmt: skip
 _AD["properties"]["events"] = _list(_EVENT)
 _REASON = _object(code={"type": "string"}, count=_COUNT, why={"type": "string"})

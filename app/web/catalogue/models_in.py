@@ -30,9 +30,6 @@ from app.domain.refusals import FieldError
 from app.web.catalogue import fields as f
 from app.web.catalogue.targeting_in import TargetingIn
 
-# Enforced with the next issue; until then taken and reported.
-SEPARATIONS_ENFORCED = frozenset({"creative"})
-
 
 def _required(field: str, why: str) -> FieldError:
     return FieldError(field, "required", f"is required: {why}")
@@ -176,9 +173,6 @@ class AdGroupIn(ThingIn):
     def unenforced(self) -> Iterator[str]:
         if self.frequency_cap:
             yield "frequency_cap"
-        deals = self.targeting.to_domain().deal
-        if deals.include or deals.exclude:
-            yield "targeting.deal"
 
     def to_domain(self, identity: str, zone: str) -> AdGroup:
         assert self.pricing.bid is not None, "faults() comes first"
@@ -306,10 +300,6 @@ class PlacementIn(ThingIn):
     prior_ctr: f.Rate | None = None
     separation: list[Literal["creative", "advertiser", "category"]] = Field(default=[], max_length=3)
     blocked: BlockedIn = BlockedIn()
-
-    def unenforced(self) -> Iterator[str]:
-        if not SEPARATIONS_ENFORCED.issuperset(self.separation):
-            yield "separation"
 
     def to_domain(self, identity: str, zone: str) -> Placement:
         return Placement(

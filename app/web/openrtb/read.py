@@ -18,7 +18,17 @@ from msgspec import Struct
 
 from app.domain.catalogue import Blocked
 from app.domain.money import MAX_MICROS, MICROS
-from app.domain.requests import MAX_PLACEMENTS, AdRequest, Ask, Creativity, Person, Surroundings, bare_url
+from app.domain.requests import (
+    MAX_DEALS,
+    MAX_PLACEMENTS,
+    AdRequest,
+    Ask,
+    Creativity,
+    Deal,
+    Person,
+    Surroundings,
+    bare_url,
+)  # fmt: skip
 from app.web.openrtb import wire
 from app.web.openrtb.native import NativeForm, native_form
 from app.web.openrtb.places import device_of, region_of, system_of
@@ -92,14 +102,15 @@ def to_ad_request(
     channel = bid_request.site or bid_request.app or bid_request.dooh
     publisher_id = _publisher_of(channel) if channel is not None else ""
     for imp in bid_request.imp[:MAX_PLACEMENTS]:
-        floor_micros = _floor_micros(imp, rates, currency)
-        if floor_micros is None:
+        floor_micros = _floor_micros(imp.bidfloor, imp.bidfloorcur, rates, currency)
+        deals = _deals(imp, rates, currency) if imp.pmp is not None else ()
+        if floor_micros is None and not deals:
             continue
         sizes = _sizes(imp.banner) if imp.banner is not None else ()
         demands = _demands(imp, sizes, native)
         if demands:
             known_place = bool(imp.tagid) and (registered is None or registered(imp.tagid))
-            asks.append(_ask(imp, sizes, demands, floor_micros, publisher_id, known_place))
+            asks.append(_ask(imp, sizes, demands, floor_micros, deals, publisher_id, known_place))
             if imp.exp > 0:
                 expiries_s[imp.id] = imp.exp
     device = bid_request.device
@@ -139,12 +150,11 @@ def _answer_currency(wanted: list[str], rates: Mapping[str, int], own: str) -> t
     return None, 0
 
 
-def _floor_micros(imp: Imp, rates: Mapping[str, int], own: str) -> int | None:
-    """Turn an imp's floor into account micros, rounded up; None when its currency is unknown."""
-    floor = imp.bidfloor
+def _floor_micros(floor: float, named: str, rates: Mapping[str, int], own: str) -> int | None:
+    """Turn a floor into account micros, rounded up; None when its currency is unknown."""
     if floor <= 0 or math.isnan(floor):
         return 0
-    rate = _rate(imp.bidfloorcur.upper() or "USD", rates, own)
+    rate = _rate(named.upper() or "USD", rates, own)
     if not rate:
         return None
     if floor >= MAX_MICROS / rate:
@@ -153,11 +163,29 @@ def _floor_micros(imp: Imp, rates: Mapping[str, int], own: str) -> int | None:
     return int((Decimal(repr(floor)) * rate).to_integral_value(ROUND_CEILING))
 
 
+def _deals(imp: Imp, rates: Mapping[str, int], own: str) -> tuple[Deal, ...]:
+    """Read the deals offered; one with a floor in a currency that we do not know is none."""
+    assert imp.pmp is not None
+    read = (
+        (deal, _floor_micros(deal.bidfloor, deal.bidfloorcur, rates, own))
+        for deal in imp.pmp.deals[:MAX_DEALS]
+    )
+    return tuple(
+        Deal(
+            id=deal.id, floor_micros=floor_micros, at=deal.at, seats=_seats(deal.wseat),
+            advertisers=tuple(map(bare_domain, deal.wadomain)),
+        )
+        for deal, floor_micros in read
+        if floor_micros is not None
+    )  # fmt: skip
+
+
 def _ask(
     imp: Imp,
     sizes: tuple[tuple[int, int], ...],
     demands: dict[str, Creativity],
-    floor_micros: int,
+    floor_micros: int | None,
+    deals: tuple[Deal, ...],
     publisher_id: str,
     known_place: bool,
 ) -> Ask:
@@ -168,10 +196,12 @@ def _ask(
         publisher_id=publisher_id,
         sizes=sizes,
         formats=tuple(demands),
-        floor_micros=floor_micros,
+        floor_micros=floor_micros or 0,
         secure=imp.secure == 1,
-        deal_only=imp.pmp is not None and imp.pmp.private_auction == 1,
+        # An imp whose own floor cannot be told is sold by its deals alone.
+        deal_only=floor_micros is None or (imp.pmp is not None and imp.pmp.private_auction == 1),
         demands=demands,
+        deals=deals,
     )
 
 

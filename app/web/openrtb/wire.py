@@ -92,9 +92,14 @@ class NativeRequest(Struct, frozen=True):
 
 
 class Deal(Struct, frozen=True):
-    """A deal that was offered."""
+    """A deal that was offered. Its floor's currency is not the imp's; with `at` 3 the floor is the price."""
 
     id: str = ""
+    bidfloor: float = 0.0
+    bidfloorcur: str = "USD"
+    at: int = 2
+    wseat: list[str] = []
+    wadomain: list[str] = []
 
 
 class Pmp(Struct, frozen=True):

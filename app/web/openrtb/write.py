@@ -48,6 +48,7 @@ class Bid(Struct, kw_only=True, omit_defaults=True):
     apis: tuple[int, ...] = ()
     protocol: int = 0
     language: str | None = None
+    dealid: str | None = None
     w: int = 0
     h: int = 0
     dur: int = 0
@@ -160,6 +161,7 @@ def _bid(
         apis=creative.api,
         protocol=_protocol(reading, imp_id, creative),
         language=creative.language,
+        dealid=win.deal_id or None,
         w=creative.width or 0,
         h=creative.height or 0,
         dur=creative.duration_s or 0,

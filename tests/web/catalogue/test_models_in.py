@@ -159,12 +159,9 @@ NOT_ENFORCED: list[tuple[Kind, dict[str, Any], tuple[str, ...], str]] = [
     ("campaign",  {"pacing": "asap", "frequency_cap": []},      (),                  "that is what happens"),
     ("campaign",  {"prior_cvr": 0.1},                           ("prior_cvr",),      ""),
     ("campaign",  {"frequency_cap": [{"count": 1, "per": "day"}], "pacing": "even"}, ("frequency_cap", "pacing"), ""),
-    ("ad_group",  {"targeting": {"deal": ["d-1"]}},             ("targeting.deal",), ""),
-    ("ad_group",  {"targeting": {"deal": {"exclude": ["d-1"]}}}, ("targeting.deal",), ""),
-    ("ad_group",  {"targeting": {"deal": []}},                  (),                  ""),
+    ("ad_group",  {"targeting": {"deal": ["d-1"]}},             (),                  ""),
     ("creative",  {"frequency_cap": [{"count": 1, "per": "hour"}]}, ("frequency_cap",), ""),
-    ("placement", {"separation": ["creative"]},                 (),                  "holds already"),
-    ("placement", {"separation": ["advertiser"]},               ("separation",),     ""),
+    ("placement", {"separation": ["creative", "advertiser", "category"]}, (),        ""),
 ]
 # fmt: on
 

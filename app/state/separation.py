@@ -1,0 +1,66 @@
+"""What a placement keeps apart: ads of one advertiser, or of competing categories, on one page.
+
+A creative stands once in a request whatever the placement asks. Two ads compete when they share a top-level
+category: IAB2-1 and IAB2-3 both sell cars. An ad's categories are its creative's and its advertiser's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.catalogue import Placement
+from app.domain.decisions import REASON_NUMBER
+from app.rules.eligibility import EVERYONE, Clause, bits_of, program
+from app.state.catalogue import Catalogue
+
+_SAME_ADVERTISER = REASON_NUMBER["same_advertiser"]
+_SAME_CATEGORY = REASON_NUMBER["same_category"]
+# Scratch rows of the sets, behind those of `clauses`.
+_RIVALS = {_SAME_ADVERTISER: 9, _SAME_CATEGORY: 10}
+
+
+def program_of(catalogue: Catalogue, placement: Placement, above: Sequence[int]) -> NDArray[np.int32]:
+    """Write what a placement keeps away from the ads that the request has placed above it, for the kernel."""
+    clauses = []
+    for code, bits in rivals(catalogue, placement, above):
+        row = catalogue.ads.sets.rows[_RIVALS[code]]
+        row[:] = 0
+        row[: bits.size] = bits
+        clauses.append(Clause(code, EVERYONE, (), (_RIVALS[code],)))
+    return program(clauses)
+
+
+def rivals(
+    catalogue: Catalogue, placement: Placement, above: Sequence[int]
+) -> Iterator[tuple[int, NDArray[np.uint64]]]:
+    """Name the ads that may not stand below those above: a reason and a set of ads, for each separation.
+
+    Shape   above are places of ads; a set (words,) has one bit per ad, none for those above themselves.
+    Cost    nothing where the placement asks for nothing; ~10 us for an advertiser at 10,000 ads.
+    """
+    ads = catalogue.ads
+    words = -(-ads.count // 64)
+    others = np.ones(ads.count, dtype=np.bool_)
+    others[list(above)] = False
+    if "advertiser" in placement.separation:
+        same = np.isin(ads.advertiser[: ads.count], ads.advertiser[list(above)])
+        yield _SAME_ADVERTISER, bits_of(same & others, words)
+    if "category" in placement.separation:
+        rows = list(ads.sets.known("category", _top_categories(catalogue, above)))
+        competing = np.bitwise_or.reduce(ads.sets.rows[rows, :words], axis=0)
+        yield _SAME_CATEGORY, competing & bits_of(others, words)
+
+
+def _top_categories(catalogue: Catalogue, above: Sequence[int]) -> list[str]:
+    tops: dict[str, None] = {}
+    for at in above:
+        creative, group = catalogue.ads.creatives[at], catalogue.ads.groups[at]
+        assert creative is not None
+        assert group is not None
+        advertiser = catalogue.above(group)[1]
+        codes = (*creative.categories, *((advertiser.category,) if advertiser.category else ()))
+        tops.update((code.split("-")[0], None) for code in codes)
+    return list(tops)
