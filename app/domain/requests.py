@@ -91,6 +91,21 @@ class Person(Struct, frozen=True, kw_only=True, omit_defaults=True):
     segments: tuple[str, ...] = ()
 
 
+def used_of(person: Person | None) -> list[str]:
+    """Name what of a person a decision may use.
+
+    >>> used_of(Person(key=bytes(12), gender="F"))
+    ['id', 'gender']
+    """
+    if person is None:
+        return []
+    told = [name for name in _ATTRIBUTES if getattr(person, name) not in (None, ())]
+    return ["id", *told] if person.key is not None else told
+
+
+_ATTRIBUTES = tuple(name for name in Person.__struct_fields__ if name not in ("key", "former_key"))
+
+
 class Surroundings(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the ad will stand: page or app (a URL without its query), device, own key-values."""
 
@@ -104,7 +119,8 @@ class Surroundings(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AdRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One request for ads, enriched. `person` is None where personal features are not allowed.
+    """One request for ads, enriched. `withheld` names the signal for which personal features are not used
+    (consent, law, the person's own wish); `person` is then None, or tells the country alone.
 
     `seats` (wseat) lets in only ads of these buyer seats; empty lets in all.
     Blocked app bundles (bapp) stand among the blocked advertisers.
@@ -117,6 +133,7 @@ class AdRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     blocked: Blocked = Blocked()
     seats: tuple[str, ...] = ()
     blocked_seats: tuple[str, ...] = ()
+    withheld: str | None = None
 
 
 def bare_url(url: str | None) -> str | None:

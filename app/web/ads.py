@@ -37,6 +37,8 @@ from app.flows.serve import preview, serve, served_ads
 from app.web.asgi import JSON, Answer, Asked
 from app.web.links import AdLinks, Links
 from app.web.markup import render
+from app.web.privacy.consent_in import ConsentIn
+from app.web.privacy.signals import impersonal, personal_of, withheld_for
 from app.web.tokens import Tokens
 
 Text = Annotated[str, Meta(max_length=256)]
@@ -105,13 +107,6 @@ class BlockedIn(Struct, kw_only=True):
     categories: Texts = []
     advertisers: Texts = []
     creatives: Texts = []
-
-
-class ConsentIn(Struct, kw_only=True):
-    """Whether personal features may be used; where GDPR applies they need saying so."""
-
-    gdpr: bool = False
-    personal: bool | None = None
 
 
 class AdsIn(Struct, kw_only=True):
@@ -202,12 +197,14 @@ def _request(asked: AdsIn, keys_of: KeysOf, rates: Mapping[str, int]) -> AdReque
         parsed = device_of(context.user_agent)
         device, system = device or parsed[0], system or parsed[1]
     blocked = asked.blocked
+    withheld = withheld_for(asked.consent.signals()) if asked.consent is not None else None
     return AdRequest(
         request_id=asked.request_id or "",
         asks=tuple(
             _ask(placement, f"placements[{at}]", rates) for at, placement in enumerate(asked.placements)
         ),
-        person=_person(asked, keys_of),
+        person=_person(asked.user, keys_of, withheld),
+        withheld=withheld,
         surroundings=Surroundings(
             url=bare_url(context.url),
             site_category=tuple(context.site_category),
@@ -225,10 +222,9 @@ def _request(asked: AdsIn, keys_of: KeysOf, rates: Mapping[str, int]) -> AdReque
     )
 
 
-def _person(asked: AdsIn, keys_of: KeysOf) -> Person | None:
-    user, consent = asked.user, asked.consent
-    if consent is not None and (consent.personal is False or (consent.gdpr and not consent.personal)):
-        return None
+def _person(user: UserIn | None, keys_of: KeysOf, withheld: str | None) -> Person | None:
+    if withheld is not None:
+        return impersonal(user.region if user is not None else None)
     if user is None:
         return Person()
     key, former_key = keys_of(user.id)
@@ -368,7 +364,10 @@ class AdsDoor:
             decisions[placed.name] = [
                 self._decision(placed, win, ad, caller) for win, ad in zip(placed.wins, ads, strict=True)
             ]
-        return {"request_id": wanted.request.request_id, "decisions": decisions, "no_ad": no_ad}
+        return {
+            "request_id": wanted.request.request_id, "decisions": decisions, "no_ad": no_ad,
+            "personal": personal_of(wanted.request),
+        }  # fmt: skip
 
     def _decision(self, placed: Placed, win: Win, ad: ServedAd | None, caller: Caller) -> dict[str, Any]:
         creative = self.node.state.catalogue.ads.creatives[win.creative_index]

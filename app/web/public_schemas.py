@@ -138,7 +138,15 @@ AD_REQUEST: Schema = {
         },
     ),
     "ConsentIn": record(
-        [], {"gdpr": {"type": "boolean", "default": False}, "personal": {"type": ["boolean", "null"]}}
+        [],
+        {
+            **{name: {"type": "boolean", "default": False} for name in ("gdpr", "coppa", "dnt", "lmt")},
+            "personal": {"type": ["boolean", "null"]},
+            "tcf": {"type": "string", "maxLength": 8192, "description": "TCF v2"},
+            "gpp": {"type": "string", "maxLength": 8192},
+            "gpp_sid": {"type": "array", "items": {"type": "integer"}, "maxItems": 64},
+            "us_privacy": WORD,
+        },
     ),
     "AdsIn": record(
         ["placements"],
@@ -200,6 +208,17 @@ AD_ANSWER: Schema = {
             },
         }
     ),
+    "Personal": answer(
+        {
+            "used": {
+                "type": "array", "items": {"type": "string"}, "description": "What of the person was used",
+            },
+            "withheld": {
+                "enum": [None, "declined", "coppa", "gpp", "us_privacy", "gdpr", "consent"],
+                "description": "The signal for which nothing more than the country was used",
+            },
+        }
+    ),
     "AdsOut": answer(
         {
             "request_id": {"type": "string"},
@@ -208,6 +227,7 @@ AD_ANSWER: Schema = {
                 "additionalProperties": {"type": "array", "minItems": 1, "items": ref("Decision")},
             },
             "no_ad": {"type": "object", "additionalProperties": ref("NoAd")},
+            "personal": ref("Personal"),
             "explain": {"type": "object", "description": "Admin port alone, when asked for"},
         },
         optional=("explain",),
@@ -286,9 +306,10 @@ BIDS: Schema = {
             "id": {"type": "string"},
             "seatbid": {"type": "array", "minItems": 1, "items": ref("SeatBid")},
             "bidid": {"type": "string"}, "cur": {"type": "string"},
+            "ext": record([], {"personal": ref("Personal")}),
             "nbr": {"type": "integer", "description": "Only in answers to `test` requests without a bid"},
         },
-        optional=("seatbid", "bidid", "cur", "nbr"),
+        optional=("seatbid", "bidid", "cur", "ext", "nbr"),
     ),
 }  # fmt: skip
 

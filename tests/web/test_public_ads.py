@@ -46,7 +46,9 @@ def test_an_answer_is_shaped_as_documented(port: PublicPort) -> None:
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json"
     said = answer.json()
-    assert list(said) == ["request_id", "decisions", "no_ad"]
+    assert list(said) == ["request_id", "decisions", "no_ad", "personal"]
+    used = ["id", "gender", "age", "region", "interests", "segments"]
+    assert said["personal"] == {"used": used, "withheld": None}
     assert said["request_id"] == "r-1"
     assert said["no_ad"] == {"side": {"code": "size", "reasons": {"size": 6}}}
     (decision,) = said["decisions"]["top"]

@@ -23,6 +23,7 @@ from app.web.access import caller_in
 from app.web.admin.schemas import DECISION, DECISIONS, REPLAY, answers
 from app.web.catalogue.parsing import refused
 from app.web.explain import number
+from app.web.privacy.signals import personal_of
 
 MAX_LISTED = 100
 OUTCOMES = ("impression", "click", "conversion", "dismissal", "win", "loss")
@@ -109,7 +110,11 @@ def _concerns(record: Record, caller: Caller) -> bool:
 async def _describe(node: Node, record: Record, caller: Caller) -> dict[str, Any]:
     """Tell a decision. A bound caller hears of its own ads alone: nothing of rivals, nor of the person."""
     words = Words(node, record, caller)
-    document = {"request": _request(record, caller), **words.choice(record.choice)}
+    document = {
+        "request": _request(record, caller),
+        "personal": personal_of(record.request) if caller.advertiser_ids is None else None,
+        **words.choice(record.choice),
+    }
     outcomes = await asyncio.to_thread(_outcomes, node, record.choice)
     for placement in document["placements"]:
         for ad in placement["ads"]:
@@ -118,9 +123,12 @@ async def _describe(node: Node, record: Record, caller: Caller) -> dict[str, Any
 
 
 def _request(record: Record, caller: Caller) -> dict[str, Any]:
+    """Tell what was asked; the key that stands for the person tells nobody anything."""
     if caller.advertiser_ids is not None:
         return {"request_id": record.request.request_id}
     told: dict[str, Any] = msgspec.to_builtins(record.request)
+    for name in ("key", "former_key"):
+        (told.get("person") or {}).pop(name, None)
     return told
 
 

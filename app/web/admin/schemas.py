@@ -41,7 +41,12 @@ _PLACEMENT = _object(
 _CHOICE = _object(
     position=_COUNT, clock={"type": "string"}, variant={"type": "integer"}, placements=_list(_PLACEMENT)
 )
-DECISION = _object(**_CHOICE["properties"], request={"type": "object"})
+_PERSONAL: Schema = {
+    "anyOf": [_object(used=_list({"type": "string"}), withheld=_NULLABLE_TEXT), {"type": "null"}]
+}
+DECISION = _object(
+    **_CHOICE["properties"], request={"type": "object"}, personal={"anyOf": [_PERSONAL, {"type": "null"}]}
+)
 DECISION["properties"]["decision_id"] = {"type": "string"}
 DECISIONS = _object(items=_list(DECISION))
 REPLAY = _object(agrees={"type": "boolean"}, then=_CHOICE, now=_CHOICE)

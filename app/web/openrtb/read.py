@@ -32,8 +32,9 @@ from app.domain.requests import (
 from app.web.openrtb import wire
 from app.web.openrtb.native import NativeForm, native_form
 from app.web.openrtb.places import device_of, region_of, system_of
-from app.web.openrtb.privacy import personal
+from app.web.openrtb.privacy import withheld
 from app.web.openrtb.wire import BidRequest, Channel, Device, Imp, User
+from app.web.privacy.signals import impersonal
 
 # Own no-bid reasons stand at 500 and above.
 NBR_INVALID = 2
@@ -113,17 +114,18 @@ def to_ad_request(
             asks.append(_ask(imp, sizes, demands, floor_micros, deals, publisher_id, known_place))
             if imp.exp > 0:
                 expiries_s[imp.id] = imp.exp
-    device = bid_request.device
+    device, not_used = bid_request.device, withheld(bid_request)
     no_bid = NBR_NO_CURRENCY if known is None else None if asks else NBR_NOTHING_OFFERED
     return Reading(
         request=AdRequest(
             request_id=bid_request.id,
             asks=tuple(asks),
-            person=_person(bid_request, now_ms, keys_of) if personal(bid_request) else None,
+            person=_person(bid_request, now_ms, keys_of) if not_used is None else _nobody(bid_request),
             surroundings=_surroundings(bid_request, channel, ua_parse),
             blocked=_blocked(bid_request),
             seats=_seats(bid_request.wseat),
             blocked_seats=_seats(bid_request.bseat),
+            withheld=not_used,
         ),
         currency=known,
         rate_micros=rate_micros,
@@ -308,10 +310,8 @@ def _device(device: Device, ua_parse: UaParse | None) -> tuple[str | None, str |
 
 
 def _person(request: BidRequest, now_ms: int, keys_of: KeysOf) -> Person:
-    user, device = request.user, request.device
+    user, device, region = request.user, request.device, _region(request)
     key, former_key = keys_of(id_of(user, device))
-    geo = (device.geo if device is not None else None) or (user.geo if user is not None else None)
-    region = region_of(geo.country, geo.region) if geo is not None else None
     if user is None:
         return Person(key=key, former_key=former_key, region=region)
     gender = user.gender.upper()
@@ -324,6 +324,16 @@ def _person(request: BidRequest, now_ms: int, keys_of: KeysOf) -> Person:
         interests=_interests(user) if user.keywords or user.kwarray else (),
         segments=_segments(user) if user.data else (),
     )
+
+
+def _nobody(request: BidRequest) -> Person | None:
+    return impersonal(_region(request))
+
+
+def _region(request: BidRequest) -> str | None:
+    user, device = request.user, request.device
+    geo = (device.geo if device is not None else None) or (user.geo if user is not None else None)
+    return region_of(geo.country, geo.region) if geo is not None else None
 
 
 def id_of(user: User | None, device: Device | None) -> str | None:

@@ -7,6 +7,7 @@ out from integer micros and rounded up to six decimals, so that it never falls b
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -20,6 +21,7 @@ from app.web.markup import render
 from app.web.openrtb.macros import burl, lurl, nurl
 from app.web.openrtb.native import native_adm
 from app.web.openrtb.read import NBR_NO_AD, OWN_SEAT, Reading
+from app.web.privacy.signals import personal_of
 
 # How long a won bid may take to be shown, where the imp does not say; well within a token's life.
 EXPIRES_S = 3_600
@@ -71,6 +73,7 @@ class BidResponse(Struct, kw_only=True, omit_defaults=True):
     bidid: str | None = None
     cur: str | None = None
     nbr: int | None = None
+    ext: dict[str, Any] = {}
 
 
 _encode = msgspec.json.Encoder().encode
@@ -104,7 +107,13 @@ def bid_response(
         return None
     seatbid = [SeatBid(bids, seat) for seat, bids in seats.items()]
     return _encode(
-        BidResponse(id=reading.request.request_id, seatbid=seatbid, bidid=first, cur=reading.currency)
+        BidResponse(
+            id=reading.request.request_id,
+            seatbid=seatbid,
+            bidid=first,
+            cur=reading.currency,
+            ext={"personal": personal_of(reading.request)},
+        )
     )
 
 

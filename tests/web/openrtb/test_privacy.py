@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.web.openrtb.tcf import purposes
+from app.web.privacy.tcf import purposes
 from tests.web.openrtb.bodies import read
 
 
@@ -79,9 +79,13 @@ TABLE: list[tuple[dict[str, Any], dict[str, Any], bool, str]] = [
     ({"gpp": "DBABMA~" + GOOD, "gpp_sid": [2]}, {},                         True,     "GPP with TCF"),
     ({"gpp": "DBABMA~junk", "gpp_sid": [2]},   {},                          False,    "unreadable"),
     ({"gpp_sid": [2], "gdpr": 0},              {},                          False,    "the stricter"),
-    ({"gpp": "D~1YNN", "gpp_sid": [6]},        {},                          True,     "GPP's US privacy"),
-    ({"gpp": "D~1YYN", "gpp_sid": [6]},        {},                          False,    "opted out there"),
-    ({"gpp": "D~zz", "gpp_sid": [6]},          {},                          False,    "unreadable"),
+    ({"gpp": "DBABTA~1YNN", "gpp_sid": [6]},   {},                          True,     "GPP's US privacy"),
+    ({"gpp": "DBABTA~1YYN", "gpp_sid": [6]},   {},                          False,    "opted out there"),
+    ({"gpp": "DBABTA~zz", "gpp_sid": [6]},     {},                          False,    "unreadable"),
+    ({"gpp": "D~1YNN", "gpp_sid": [6]},        {},                          False,    "no header of GPP"),
+    ({"gpp": "DBABTA~1YNN", "gpp_sid": [2]},   {"consent": GOOD},           False,    "not there"),
+    ({"gpp": "DBABMA~" + GOOD, "gpp_sid": [2], "gdpr": 1}, {},              True,     "one consents"),
+    ({"gpp": "DBABMA~" + GOOD, "gpp_sid": [2]}, {"consent": "junk"},        False,    "the stricter"),
     ({"gpp": "D~x", "gpp_sid": [7]},           {},                          False,    "unknown section"),
     ({"gpp": "D~1YYN", "gpp_sid": []},         {},                          True,     "no section in force"),
     ({"ext": {"gpp": "D~x", "gpp_sid": [8]}},  {},                          False,    "of 2.5"),

@@ -141,6 +141,7 @@ def test_a_banner_bid_whole() -> None:
         ],
         "bidid": decision,
         "cur": "USD",
+        "ext": {"personal": {"used": [], "withheld": None}},
     }
 
 
