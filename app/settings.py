@@ -71,6 +71,22 @@ class Settings(BaseSettings):
     silence_clicks: Seconds = Field(
         default=30, description="predicted clicks without any before learning stops"
     )
+    quality_prior: Rate = Field(
+        default=5.0, description="expected complaints that speak for the mean in an ad's quality index"
+    )
+    quality_strength: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.5, description="power of the complaint ratio in the quality index; 0: always 1"
+    )
+    accidental_click_ms: Annotated[int, Field(ge=0, le=60_000)] = Field(
+        default=300,
+        description="a click that a device reports sooner after its impression is accidental; 0: none",
+    )
+    accidental_return_ms: Annotated[int, Field(ge=0, le=60_000)] = Field(
+        default=1_000, description="back from the landing page sooner: the click was accidental; 0: never"
+    )
+    dismissal_s: Annotated[int, Field(gt=0, le=30 * 86_400)] = Field(
+        default=30 * 86_400, description="how long what a user dismissed stays away from that user"
+    )
     life_impression_s: Seconds = Field(default=86_400, description="life of impression tokens")
     life_click_s: Seconds = Field(default=86_400, description="life of click tokens")
     life_conversion_s: Annotated[int, Field(gt=0, le=30 * 86_400)] = Field(

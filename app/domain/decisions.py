@@ -46,6 +46,7 @@ REASONS: dict[str, str] = {
     "region": "targeting",
     "interest": "targeting",
     "segment": "targeting",
+    "dismissed": "this user dismissed the creative or its advertiser",
     "same_advertiser": "an ad of this advertiser stands above, and the placement keeps them apart",
     "same_category": "an ad of a competing category stands above, and the placement keeps them apart",
     "same_creative": "the creative already stands above in this request",
@@ -68,7 +69,7 @@ _TRADE_CODES: dict[str, int] = {
     **dict.fromkeys(
         (
             "hour", "weekday", "gender", "age", "region", "interest", "segment", "device", "os",
-            "placement", "publisher", "site_category", "keys",
+            "placement", "publisher", "site_category", "keys", "dismissed",
         ),
         503,
     ),

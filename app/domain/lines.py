@@ -16,6 +16,7 @@ from app.domain.keys import ApiKey
 from app.domain.people import Profile
 
 LINE_VERSION = 1
+ACCIDENTAL = "accidental_click"  # the reason of a refund, and the code of a click too soon to be meant
 
 
 class FoldSettings(Struct, frozen=True, kw_only=True, array_like=True):
@@ -38,6 +39,11 @@ class FoldSettings(Struct, frozen=True, kw_only=True, array_like=True):
     # off: nothing is judged; mark: judged, but billed and learned as valid; on: neither billed nor learned.
     invalid_traffic: str = "off"
     retention_days: int = 30
+    quality_prior: float = 5.0
+    quality_strength: float = 0.5
+    accidental_click_ms: int = 0
+    accidental_return_ms: int = 1_000
+    dismissal_s: int = 30 * 86_400
 
 
 class Configured(Struct, frozen=True, kw_only=True, array_like=True, tag="configured"):
@@ -157,6 +163,23 @@ class Dismissed(Struct, frozen=True, kw_only=True, array_like=True, tag="dismiss
         return ids.event_id(key_of(self.ad), "impression")
 
 
+class Returned(Struct, frozen=True, kw_only=True, array_like=True, tag="returned"):
+    """A person who had clicked came back, or left the landing page: after `dwell_ms`, where that was told."""
+
+    at_ms: int
+    ad: ServedAd
+    dwell_ms: int | None = None
+    sender: Sender | None = None
+
+    @property
+    def event_id(self) -> bytes:
+        return ids.event_id(key_of(self.ad), "return")
+
+    @property
+    def refers_to(self) -> bytes | None:
+        return ids.event_id(key_of(self.ad), "click")
+
+
 class Noticed(Struct, frozen=True, kw_only=True, array_like=True, tag="noticed"):
     """An exchange's win or loss notice. It bills nothing and teaches nothing."""
 
@@ -214,11 +237,11 @@ class Erased(Struct, frozen=True, kw_only=True, array_like=True, tag="erased"):
     users: tuple[bytes, ...]
 
 
-Feedback = Shown | Clicked | Converted | Dismissed | Noticed
-Event = Feedback | Refunded
+Feedback = Shown | Clicked | Converted | Dismissed | Noticed | Returned
+Event = Feedback | Refunded | Returned
 Line = (
     Configured | Ticked | Catalogued | Keyed | Profiled | Erased
-    | Shown | Clicked | Converted | Dismissed | Noticed | Refunded
+    | Shown | Clicked | Converted | Dismissed | Noticed | Refunded | Returned
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ STAGE_SECONDS = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.0
 CANDIDATES = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
 EVENT_KINDS = {
     "Shown": "impression", "Clicked": "click", "Converted": "conversion", "Dismissed": "dismissal",
-    "Refunded": "refund",
+    "Refunded": "refund", "Returned": "return",
 }  # fmt: skip
 
 

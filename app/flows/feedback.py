@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from app.domain.decisions import ServedAd
+from app.domain.dismissals import reason_of
 from app.domain.keys import EVERYONE, Caller
 from app.domain.lines import (
+    ACCIDENTAL,
     Clicked,
     Converted,
     Dismissed,
@@ -15,6 +17,7 @@ from app.domain.lines import (
     Line,
     Noticed,
     Refunded,
+    Returned,
     Sender,
     Shown,
 )  # fmt: skip
@@ -23,7 +26,9 @@ from app.flows.catalogue import seen
 from app.flows.node import Node
 from app.state.apply import Receipt
 
-EVENT_KINDS = ("impression", "click", "conversion", "dismissal", "win", "loss")
+EVENT_KINDS = ("impression", "click", "conversion", "dismissal", "return", "win", "loss")
+# A return reported later than this after its click takes nothing back, whatever it claims.
+RETURN_WITHIN_MS = 600_000
 
 
 def line_of(
@@ -37,6 +42,7 @@ def line_of(
     reason: str | None = None,
     price_micros: int | None = None,
     sender: Sender | None = None,
+    dwell_ms: int | None = None,
 ) -> Feedback:
     """Write the line of an event. Prices and reasons are what an exchange said, noted and never billed."""
     match kind:
@@ -51,7 +57,9 @@ def line_of(
                 at_ms=at_ms, ad=ad, own_id=own_id, value=value, sent_at_ms=sent_at_ms, sender=sender
             )
         case "dismissal":
-            return Dismissed(at_ms=at_ms, ad=ad, reason=reason, sender=sender)
+            return Dismissed(at_ms=at_ms, ad=ad, reason=reason_of(reason), sender=sender)
+        case "return":
+            return Returned(at_ms=at_ms, ad=ad, dwell_ms=dwell_ms, sender=sender)
         case "win" | "loss":
             return Noticed(at_ms=at_ms, ad=ad, kind=kind, reason=reason, price_micros=price_micros)
         case _:
@@ -67,7 +75,28 @@ async def take_event(node: Node, line: Feedback) -> Receipt:
     receipt = await node.submit(line)
     assert receipt is not None
     node.counters.visible_seconds.observe(perf_counter() - started)
+    if isinstance(line, Returned) and receipt.code is None:
+        await _take_back_accident(node, receipt)
     return receipt
+
+
+async def _take_back_accident(node: Node, returned: Receipt) -> None:
+    """Refund and un-learn the click of a return that came too soon for the click to have been meant.
+
+    Judged by the return that was counted first, so that a retry after a crash finishes the same work.
+    """
+    entry = node.journal.entry_at(returned.position)
+    assert entry is not None
+    line = entry.line
+    assert isinstance(line, Returned)
+    click = node.journal.entry_at(entry.referred.position) if entry.referred is not None else None
+    if click is None or not isinstance(click.line, Clicked):
+        return
+    since_click_ms = line.at_ms - click.line.at_ms
+    dwell_ms = since_click_ms if line.dwell_ms is None else line.dwell_ms
+    soon = 0 <= dwell_ms < node.state.settings.accidental_return_ms
+    if soon and 0 <= since_click_ms <= RETURN_WITHIN_MS:
+        await refund(node, [click.line.event_id], ACCIDENTAL)
 
 
 async def refund(

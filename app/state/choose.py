@@ -18,7 +18,7 @@ from app.domain.decisions import REASON_CODES, REASON_NUMBER, Choice, Placed, Wi
 from app.domain.requests import FIXED_PRICE, MAX_LIT_VALUES, AdRequest, Ask, Deal
 from app.rules import eligibility, features, pricing, ranking, screening
 from app.rules.standing import Moment
-from app.state import deals, separation
+from app.state import deals, dismissals, separation
 from app.state.ads import View
 from app.state.clauses import program_of
 from app.state.losers import Losers
@@ -148,6 +148,9 @@ class Chooser:
         self.counting.begin(view)
         self.offers = deals.offers_of(catalogue, slate.ask) if slate.ask.deals else []
         program = program_of(catalogue, request, slate.ask, slate.placement, self.offers)
+        away = self.state.dismissals.away(request.person)
+        if away is not dismissals.NOBODY:
+            program = np.concatenate([program, dismissals.program_of(catalogue.ads, away)])
         if taken and slate.placement is not None and slate.placement.separation:
             program = np.concatenate([program, separation.program_of(catalogue, slate.placement, taken)])
         floor = 0.0 if self.offers else float(slate.floor_micros)

@@ -23,10 +23,12 @@ from app.rules import features, standing
 from app.rules.ftrl import Rates
 from app.rules.standing import Moment
 from app.state.catalogue import Catalogue
+from app.state.dismissals import Dismissals
 from app.state.keys import Keys
 from app.state.model import Model
 from app.state.people import People
 from app.state.progress import Progress
+from app.state.quality import Quality
 from app.state.recent import Recent
 from app.state.traffic import Traffic
 
@@ -57,6 +59,8 @@ class State:
         self.traffic = Traffic()
         self.keys = Keys()
         self.people = People()
+        self.quality = Quality(self.catalogue.ads)
+        self.dismissals = Dismissals()
         self.held: dict[bytes, Held] = {}  # by the impression's event id
         self.prior_logit = logit(self.settings.prior_ctr)
         self.placement_prior: dict[str, float] = {}  # logits, of the placements that have their own
@@ -124,6 +128,7 @@ class State:
     def forget_user(self, user: bytes, at_ms: int) -> None:
         """Erase everything that is known of a person under one key. Whoever keeps something by user joins."""
         self.people.forget(user, at_ms)
+        self.dismissals.forget(user)
 
     def rekey_user(self, former: bytes, user: bytes) -> None:
         """Move what is known of a person under a former key to the present one, at first sight of both.
@@ -131,6 +136,7 @@ class State:
         Called for every event of a person with two keys: costs next to nothing where there is nothing left.
         """
         self.people.rekey(former, user, self.kept_since_hour)
+        self.dismissals.rekey(former, user)
 
     def tell_time(self, at_ms: int) -> None:
         """Move the clock on; it never goes back."""
@@ -176,6 +182,7 @@ class State:
             "progress": self.progress,
             "held": list(self.held.items()),
             "recent": (self.recent.next, self.recent.closed),
+            "dismissals": self.dismissals.first,
             "catalogue": self.catalogue.parts(),
             "keys": self.keys.parts(),
         }
@@ -183,6 +190,8 @@ class State:
         return {
             **{f"model_{name}": part for name, part in model.items()},
             "recent": self.recent.parts(),
+            "quality": self.quality.parts(),
+            "dismissals": self.dismissals.parts(),
             "campaign_accounts": self.catalogue.campaign_accounts.parts(),
             "group_accounts": self.catalogue.group_accounts.parts(),
             # Not a function of the rest: it is worked out at ticks and edits, not at every charge.
@@ -212,6 +221,9 @@ class State:
             if thing.prior_ctr is not None:
                 self.placement_prior[thing.id] = logit(thing.prior_ctr)
         self.configure(msgspec.convert(rest["settings"], FoldSettings))
+        if "quality" in parts:
+            self.quality.restore(parts["quality"])
+            self.dismissals.restore(parts["dismissals"], rest["dismissals"])
         self.model.restore(
             {name.removeprefix("model_"): part for name, part in parts.items() if name.startswith("model_")}
         )
@@ -223,6 +235,8 @@ class State:
         """Hold all invariants; for tests, simulation and snapshots."""
         self.model.check()
         self.people.check()
+        self.quality.check()
+        self.dismissals.check()
         self.catalogue.campaign_accounts.check()
         self.catalogue.group_accounts.check()
         self.keys.check()

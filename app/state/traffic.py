@@ -6,7 +6,7 @@ what came before it; it is the same in every fold of the same lines.
 
 from __future__ import annotations
 
-from app.domain.lines import Clicked, Converted, Dismissed, FoldSettings, Shown
+from app.domain.lines import Clicked, Converted, Dismissed, FoldSettings, Returned, Shown
 
 
 class Traffic:
@@ -29,10 +29,10 @@ class Traffic:
         """Judge a click whose impression is valid."""
         return self._door(line) if self.watches else ""
 
-    def noted(self, line: Converted | Dismissed) -> str:
-        """Judge a conversion or a dismissal: by the door's lists alone."""
+    def noted(self, line: Converted | Dismissed | Returned) -> str:
+        """Judge a conversion, a dismissal or a return: by the door's lists alone."""
         return self._door(line) if self.watches else ""
 
     @staticmethod
-    def _door(line: Shown | Clicked | Converted | Dismissed) -> str:
+    def _door(line: Shown | Clicked | Converted | Dismissed | Returned) -> str:
         return line.sender.flaw if line.sender is not None else ""

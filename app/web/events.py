@@ -21,18 +21,24 @@ from app.web.asgi import JSON, Answer, Asked
 from app.web.tokens import Tokens
 
 MAX_EVENTS = 1_000
+TOKEN_OF = {"return": "conversion"}  # whose token an event goes by, where it has none of its own
 
 
 class EventIn(Struct, kw_only=True):
-    """One event. `at` is the sender's own time, for reports; `id` tells several conversions apart."""
+    """One event. `at` is the sender's own time, for reports; `id` tells several conversions apart.
+
+    A return (the person left the landing page, after `dwell_ms`) goes by the conversion's token.
+    """
 
     token: Annotated[str, Meta(max_length=4096)]
-    kind: Literal["impression", "click", "conversion", "dismissal"]
+    kind: Literal["impression", "click", "conversion", "dismissal", "return"]
     at: str | None = None
     value: float | None = None
     id: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
     ip: str | None = None
     user_agent: str | None = None
+    reason: Annotated[str, Meta(max_length=64)] | None = None  # of a dismissal
+    dwell_ms: Annotated[int, Meta(ge=0, lt=1_000_000_000)] | None = None
 
 
 class EventsIn(Struct, kw_only=True):
@@ -72,7 +78,7 @@ class EventsDoor:
         try:
             event = _event_decoder.decode(raw)
             sent_at_ms = _sent_at_ms(event.at)
-            ad = self.tokens.open(event.token, event.kind, now_ms)
+            ad = self.tokens.open(event.token, TOKEN_OF.get(event.kind, event.kind), now_ms)
         except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError) as error:
             return Refused("malformed", str(error))
         except Refused as refused:
@@ -85,8 +91,9 @@ class EventsDoor:
         if told and self.node.settings.fold.invalid_traffic != "off":
             sender = self.node.clients.sender(event.ip, event.user_agent, now_ms, direct=False)
         return line_of(
-            event.kind, ad, now_ms, own_id=own_id, value=event.value, sent_at_ms=sent_at_ms, sender=sender
-        )
+            event.kind, ad, now_ms, own_id=own_id, value=event.value, sent_at_ms=sent_at_ms, sender=sender,
+            reason=event.reason, dwell_ms=event.dwell_ms,
+        )  # fmt: skip
 
     def _result(self, line: Feedback, receipt: Receipt, caller: Caller) -> dict[str, Any]:
         billed, learned, code = receipt.billed_micros, receipt.learned, receipt.code

@@ -51,6 +51,11 @@ class AdLinks:
         return self._base + _PATHS["dismissal"] + self.token("dismissal")
 
     @property
+    def return_url(self) -> str:
+        """Where a landing page says that the person left it: by its conversion token."""
+        return self._base + "/r/" + self.token("conversion")
+
+    @property
     def win_url(self) -> str:
         """Where an exchange says that the bid won."""
         return self._base + _PATHS["win"] + self.token("win")

@@ -1,7 +1,7 @@
 """What a page or an exchange gets to show: a creative's markup with its macros filled in.
 
-Macros: `{click_url}`, `{click_url_encoded}`, `{impression_url}`, `{conversion_token}`, `{cachebuster}`.
-Other braces are the creative's own and stay. Text without a brace is not looked through.
+Macros: `{click_url}`, `{click_url_encoded}`, `{impression_url}`, `{conversion_token}`, `{return_url}`,
+`{cachebuster}`. Other braces are the creative's own and stay. Text without a brace is not looked through.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from urllib.parse import quote, urlsplit
 from app.domain.catalogue import Creative
 from app.web.links import AdLinks
 
-_MACRO = re.compile(r"\{(click_url|click_url_encoded|impression_url|conversion_token|cachebuster)\}")
+_MACRO = re.compile(
+    r"\{(click_url|click_url_encoded|impression_url|conversion_token|return_url|cachebuster)\}"
+)
 # What a URL may hold as it is; anything else (a space, a Korean word) is percent-encoded.
 _URL_SAFE = ":/%#?=@[]!$&'()*+,;~"
 
@@ -82,6 +84,8 @@ def _value(macro: str, links: AdLinks, *, encoded: bool) -> str:
             return quote(links.click_url, safe="")
         case "impression_url":
             return quote(links.impression_url, safe="") if encoded else links.impression_url
+        case "return_url":
+            return quote(links.return_url, safe="") if encoded else links.return_url
         case "conversion_token":
             return links.token("conversion")
         case _:

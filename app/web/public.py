@@ -33,6 +33,7 @@ def public_app(node: Node, tokens: Tokens, links: Links) -> Front:
     }
     handlers = {"/c/": tracking.click}
     handlers |= dict.fromkeys(("/i/", "/b/"), tracking.impression)
+    handlers["/r/"] = tracking.returned
     handlers |= dict.fromkeys(("/w/", "/l/", "/x/"), tracking.notice)
     by_token = {start: Door(start[:2], GET, handler, node) for start, handler in handlers.items()}
     app = Starlette(

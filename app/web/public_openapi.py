@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from app import __version__
+from app.domain.dismissals import DISMISSALS
 from app.web.public_schemas import SCHEMAS, TOKEN, Schema, ref
 
 DESCRIPTION = """\
@@ -118,6 +119,8 @@ def _query(name: str, description: str) -> Schema:
 
 _PRICE = _query("price", "What the exchange cleared at; noted as media cost")
 _REASON = _query("reason", "Why, by the exchange's loss codes or in a word of your own")
+_WORDS = "Why: " + ", ".join(DISMISSALS) + "; anything else counts as other"
+_DWELL = _query("dwell_ms", "How long the landing page was looked at; default: the time since the click")
 _PIXEL = {
     "200": {
         "description": "A 1x1 GIF, whatever the token; counted once",
@@ -192,7 +195,12 @@ PATHS: Schema = {
     "/w/{token}": _get("win", "Win notice", "tracking", _NOTICE, _path("win"), _PRICE),
     "/l/{token}": _get("loss", "Loss notice", "tracking", _NOTICE, _path("loss"), _REASON, _PRICE),
     "/x/{token}": _get(
-        "dismissal", "Do not show me this ad", "tracking", _NOTICE, _path("dismissal"), _REASON
+        "dismissal", "Do not show me this ad", "tracking", _NOTICE, _path("dismissal"),
+        _query("reason", _WORDS),
+    ),
+    "/r/{token}": _get(
+        "return", "The person left the landing page; back too soon, the click is refunded", "tracking",
+        _NOTICE, _path("conversion"), _DWELL,
     ),
     "/healthz": _get(
         "alive", "Is the loop alive?", "health",

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.domain.dismissals import DISMISSALS
+
 Schema = dict[str, Any]
 
 ID = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$"}
@@ -318,7 +320,8 @@ EVENTS: Schema = {
         ["token", "kind"],
         {
             "token": {"type": "string", "description": "From an answer, or the last segment of its URL"},
-            "kind": {"type": "string", "enum": ["impression", "click", "conversion", "dismissal"]},
+            "kind": {"type": "string", "enum": ["impression", "click", "conversion", "dismissal", "return"],
+                     "description": "A return goes by the conversion's token"},
             "at": {
                 "type": ["string", "null"], "format": "date-time",
                 "description": "Your own time, kept for reports",
@@ -330,6 +333,14 @@ EVENTS: Schema = {
             },
             "ip": {"type": ["string", "null"]},
             "user_agent": {"type": ["string", "null"]},
+            "reason": {
+                "type": ["string", "null"], "maxLength": 64,
+                "description": "Of a dismissal: " + ", ".join(DISMISSALS),
+            },
+            "dwell_ms": {
+                "type": ["integer", "null"], "minimum": 0, "exclusiveMaximum": 1_000_000_000,
+                "description": "Of a return: how long the page was looked at; default: since the click",
+            },
         },
     ),
     "EventsIn": record(

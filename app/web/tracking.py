@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from app.domain.catalogue import Creative
 from app.domain.decisions import ServedAd
-from app.domain.lines import Sender
+from app.domain.lines import Feedback, Sender
 from app.domain.refusals import Busy, Refused
 from app.flows.feedback import line_of, take_event
 from app.flows.node import Node
@@ -76,6 +76,21 @@ class Tracking:
             outcome = "expired"
         return Answer(204, b"", [NO_STORE], outcome)
 
+    async def returned(self, asked: Asked) -> Answer:
+        """GET /r/{token}: 204. A landing page says, by its conversion token, that the person left it."""
+        outcome = "uncounted"
+        try:
+            if self._counts(asked):
+                now_ms = self.node.now_ms()
+                ad = self.tokens.open(asked.token, "conversion", now_ms)
+                dwell_ms = _dwell_ms(_query(asked).get("dwell_ms", ""))
+                sender = self._sender(asked, now_ms)
+                line = line_of("return", ad, now_ms, dwell_ms=dwell_ms, sender=sender)
+                outcome = await self._wait_for(line, PIXEL_WAIT_S)
+        except TokenExpired:
+            outcome = "expired"
+        return Answer(204, b"", [NO_STORE], outcome)
+
     async def _count(self, asked: Asked, kind: str, wait_s: float) -> str:
         ad = self.tokens.open(asked.token, kind, self.node.now_ms())
         return await self._note(kind, ad, asked, wait_s)
@@ -86,6 +101,9 @@ class Tracking:
         line = line_of(
             kind, ad, now_ms, reason=reason, price_micros=price_micros, sender=self._sender(asked, now_ms)
         )
+        return await self._wait_for(line, wait_s)
+
+    async def _wait_for(self, line: Feedback, wait_s: float) -> str:
         taken = asyncio.ensure_future(take_event(self.node, line))
         done, _ = await asyncio.wait({taken}, timeout=wait_s)
         if not done:
@@ -129,6 +147,11 @@ class Tracking:
         if needs_links(url) or not url.isascii():
             return landing(url, self.links.of_token(token))
         return url
+
+
+def _dwell_ms(text: str) -> int | None:
+    """Read how long a page was looked at; what is no number of milliseconds tells nothing."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _query(asked: Asked) -> dict[str, str]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from app.domain import ids
 from app.domain.catalogue import Advertiser, Blocked, Campaign, Rule, Targeting
 from app.domain.decisions import Choice
-from app.domain.lines import Dismissed, FoldSettings, Noticed, key_of
+from app.domain.lines import Dismissed, FoldSettings, Noticed, Returned, key_of
 from app.domain.refusals import Refused
 from app.domain.requests import AdRequest, Ask, Person, Surroundings
 from app.state.apply import apply
@@ -35,6 +35,7 @@ from tests.state.world import (
 )  # fmt: skip
 
 RECENT = 8
+USERS = (b"anna-key-012", b"bora-key-012", b"", b"", b"carl-key-012")
 SMALL_REST = FoldSettings(column_rest_s=600, silence_clicks=2, click_window_s=60, in_flight_s=20)
 
 
@@ -44,7 +45,7 @@ def start() -> World:
     world.add(*one_of_each(), placement("plc-2", prior_ctr=0.05, floor_micros=5 * WON))
     world.add(
         Advertiser(id="adv-2", domain="b.example", category="IAB3", seat="s2"),
-        Campaign(id="c-2", advertiser_id="adv-2", time_zone="America/New_York", budget_daily_micros=90 * WON),
+        Campaign(id="c-2", advertiser_id="adv-2", time_zone="America/New_York", budget_daily_micros=40 * WON),
         group("g-2", "c-2", bid=15_000, kind="cpm", targeting=Targeting(age=Rule(include=((20, 29),)))),
         group("g-3", "c-2", bid=1_900, budget_total_micros=5_000 * WON),
     )
@@ -53,7 +54,12 @@ def start() -> World:
 
 
 def request(number: int) -> AdRequest:
-    person = Person(gender="FM"[number % 2], age=18 + number % 15, interests=("a", "b")[: number % 3])
+    person = Person(
+        key=USERS[number % 3] or None,
+        gender="FM"[number % 2],
+        age=18 + number % 15,
+        interests=("a", "b")[: number % 3],
+    )
     asks = (
         Ask(name="a", placement_id="plc-1", count=1 + number % 3),
         Ask(name="b", placement_id="plc-2" if number % 4 else "x", unregistered=number % 4 == 0),
@@ -78,7 +84,13 @@ class Life:
         match what:
             case "serve":
                 for placed in world.choose(request(number)).placed:
-                    self.served += [served(placed, world.now_ms, k) for k in range(len(placed.wins))]
+                    for k in range(len(placed.wins)):
+                        ad = served(placed, world.now_ms, k)
+                        keys = {
+                            "user": USERS[number % 3],
+                            "former_user": USERS[number % 3] and USERS[number % 5],
+                        }
+                        self.served.append(msgspec.structs.replace(ad, **keys))
             case "show" | "click" | "note" if self.served:
                 self._report(what, self.served[-1 - number % min(12, len(self.served))])
             case "refund" if self.events:
@@ -98,7 +110,8 @@ class Life:
         world = self.world
         if what == "note":
             for line in (
-                Dismissed(at_ms=world.now_ms, ad=ad),
+                Dismissed(at_ms=world.now_ms, ad=ad, reason=(None, "offensive")[ad.ad_index % 2]),
+                Returned(at_ms=world.now_ms, ad=ad, dwell_ms=300),
                 Noticed(at_ms=world.now_ms, ad=ad, kind="win"),
             ):
                 if line.event_id not in world.known:
@@ -184,7 +197,7 @@ def test_a_long_life_restarts_anywhere() -> None:
         seen["ads"] += sum(catalogue.ads.places.generation.values())
         seen["rows"] += sum(catalogue.rows.generation.values())
         seen["billed"] += world.spent("c-1") + world.spent("c-2")
-        seen["out of budget"] += world.spent("c-2") >= 90 * WON
+        seen["out of budget"] += world.spent("c-2") >= 40 * WON
         seen.update(known.verdict.fate for known in world.known.values() if known.verdict)
         for _ in range(2):
             restart_at(chance.randrange(1, len(world.entries)), world)

@@ -11,6 +11,7 @@ import pytest
 
 from app.domain import ids
 from app.domain.catalogue import AdGroup, Pricing
+from app.domain.lines import Dismissed, Refunded, Returned
 from app.domain.refusals import Busy
 from app.flows.feedback import refund
 from tests.node import small_catalogue
@@ -338,3 +339,24 @@ def test_times_at_the_edge_of_the_calendar(port: PublicPort) -> None:
     results = port.report(*(event(port.ad(), "impression", at=at) for at in times))
     assert set(statuses(results)) <= {"counted", "refused"}
     assert port.report(event(port.ad(), "impression"))[0]["status"] == "counted"
+
+
+def test_a_return_goes_by_the_conversion_s_token_and_a_dismissal_tells_its_reason(port: PublicPort) -> None:
+    ad = port.ad()
+    port.report(event(ad, "impression"), event(ad, "click"))
+    token = {"token": ad["tokens"]["conversion"], "kind": "return"}
+    (done,) = port.report({**token, "dwell_ms": 300})
+    assert (done["status"], done["billed"], done["learned"]) == ("counted", 0, False)
+    refund_line, back = (port.node.journal.entry_at(port.position - ago) for ago in (0, 1))
+    assert refund_line is not None and back is not None
+    assert back.line == Returned(at_ms=back.line.at_ms, ad=back.line.ad, dwell_ms=300)  # type: ignore[union-attr]
+    assert isinstance(refund_line.line, Refunded)
+    assert refund_line.line.reason == "accidental_click"
+    assert port.report(token)[0]["status"] == "repeat"
+    assert port.report({**token, "token": ad["tokens"]["click"]})[0]["code"] == "wrong_kind"
+    assert port.report({**token, "dwell_ms": -1})[0]["code"] == "malformed"
+    port.report(event(ad, "dismissal", reason="My name is Kim"))
+    entry = port.node.journal.entry_at(port.position)
+    assert entry is not None
+    assert isinstance(entry.line, Dismissed)
+    assert entry.line.reason == "other", "what people write is not kept"

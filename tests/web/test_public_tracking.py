@@ -289,3 +289,60 @@ def test_a_click_of_a_paused_campaign_still_redirects_and_counts(tmp_path: Path)
 
 def test_urls_work_on_the_listener_that_the_public_url_stands_for(port: PublicPort) -> None:
     assert port.ad()["click_url"].startswith(f"{PUBLIC_URL}/c/")
+
+
+def returned(ad: dict[str, Any], query: str = "") -> str:
+    """Where a landing page reports that its visitor left."""
+    return f"{PUBLIC_URL}/r/{ad['tokens']['conversion']}{query}"
+
+
+def spent(port: PublicPort) -> int:
+    return int(port.node.state.catalogue.campaign_accounts.spent.sum())
+
+
+#   report                   refunded  why
+RETURNS = [
+    ("?dwell_ms=400",        True,     "looked at for less than a second"),
+    ("",                     True,     "no word of how long: the time since the click"),
+    ("?dwell_ms=soon",       True,     "no number: likewise"),
+    ("?dwell_ms=1000",       False,    "a second is enough"),
+    ("?dwell_ms=60000",      False,    "a visit"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("query", "refunded", "why"), RETURNS)
+def test_back_too_soon_the_click_is_refunded(port: PublicPort, query: str, refunded: bool, why: str) -> None:
+    ad = port.ad()
+    before = spent(port)
+    port.report(
+        {"token": ad["tokens"]["impression"], "kind": "impression"},
+        {"token": ad["tokens"]["click"], "kind": "click"},
+    )
+    assert spent(port) > before
+    answer, lines = counted(port, lambda: port.get(returned(ad, query)))
+    assert (answer.status, answer.body) == (204, b"")
+    assert lines == 1 + refunded, why
+    assert (spent(port) == before) is refunded, why
+    _, lines = counted(port, lambda: port.get(returned(ad, "?dwell_ms=0")))
+    assert lines == 0, "told once, whatever the second report claims"
+
+
+def test_a_return_without_a_click_takes_nothing_back(port: PublicPort) -> None:
+    ad = port.ad()
+    port.get(ad["impression_url"])
+    before = spent(port)
+    answer, lines = counted(port, lambda: port.get(returned(ad, "?dwell_ms=0")))
+    assert (answer.status, lines) == (204, 1)
+    assert spent(port) == before
+    assert port.get(forged(returned(ad))).json()["code"] == "forged"
+
+
+def test_a_return_claimed_long_after_the_click_takes_nothing_back(later: PublicPort) -> None:
+    ad = later.ad()
+    later.get(ad["impression_url"])
+    later.get(ad["click_url"])
+    after = spent(later)
+    later.clock.ahead_ms = 700_000
+    _, lines = counted(later, lambda: later.get(returned(ad, "?dwell_ms=0")))
+    assert lines == 1
+    assert spent(later) == after

@@ -21,6 +21,7 @@ from app.web.admin.decisions import decisions_router
 from app.web.admin.docs import docs_routes, document_of
 from app.web.admin.keys import keys_router
 from app.web.admin.metrics import metrics
+from app.web.admin.quality import quality_router
 from app.web.admin.refunds import refunds_router
 from app.web.admin.reports import reports_router
 from app.web.admin.users import users_router
@@ -69,6 +70,7 @@ def admin_app(
         reports_router(node),
         keys_router(node),
         users_router(node),
+        quality_router(node),
     )
     for router in routers:
         app.router.routes.extend(router.routes)  # flat, so that a 405 can tell every method of its path

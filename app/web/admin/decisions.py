@@ -26,7 +26,7 @@ from app.web.explain import number
 from app.web.privacy.signals import personal_of
 
 MAX_LISTED = 100
-OUTCOMES = ("impression", "click", "conversion", "dismissal", "win", "loss")
+OUTCOMES = ("impression", "click", "conversion", "dismissal", "return", "win", "loss")
 _json = msgspec.json.Encoder().encode
 
 
