@@ -17,6 +17,7 @@ from app.domain.decisions import Choice, Record
 from app.domain.ids import HOUR_MS
 from app.domain.refusals import Refused
 from app.flows.reporting import in_worker
+from app.state.what_if import WhatIf
 
 if TYPE_CHECKING:
     from app.flows.node import Node
@@ -82,3 +83,36 @@ def replay_packed(data: Path, columns: int, packed: bytes) -> bytes:
     except Refused as refused:
         return msgspec.msgpack.encode(NotReplayed(refused.code, refused.message))
     return msgspec.msgpack.encode(Replayed(retraced.agrees, retraced.then, retraced.now))
+
+
+async def what_if(
+    node: Node, record: Record, ordinal: int, creative_id: str, bid_micros: int | None
+) -> WhatIf:
+    """Ask a worker whether a creative would have won in a decision, by default at its own bid of then.
+
+    Errors  Refused `too_old`, `unknown_creative`; Busy when no worker is left.
+    """
+    packed = msgspec.msgpack.encode(record)
+    settings = node.settings
+    answer = await in_worker(
+        node, what_if_packed, settings.data, settings.columns, packed, ordinal, creative_id, bid_micros
+    )
+    found = msgspec.msgpack.decode(answer, type=WhatIf | NotReplayed)
+    if isinstance(found, NotReplayed):
+        field = "creative_id" if found.code == "unknown_creative" else None
+        raise Refused(found.code, found.message, field)
+    return found
+
+
+def what_if_packed(
+    data: Path, columns: int, packed: bytes, ordinal: int, creative_id: str, bid_micros: int | None
+) -> bytes:
+    """Hold one placement's auction of a packed record again; runs in a worker."""
+    from app.flows.tracing import what_if_then
+
+    record = msgspec.msgpack.decode(packed, type=Record)
+    try:
+        found = what_if_then(data, columns, record, ordinal, creative_id, bid_micros)
+    except Refused as refused:
+        return msgspec.msgpack.encode(NotReplayed(refused.code, refused.message))
+    return msgspec.msgpack.encode(found)

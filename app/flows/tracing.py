@@ -18,6 +18,8 @@ from app.flows.snapshotting import load
 from app.journal.decisions import DecisionReader
 from app.journal.reader import SqliteReader
 from app.state.choose import Chooser
+from app.state.state import State
+from app.state.what_if import WhatIf, what_if
 
 
 class Retraced(Struct, frozen=True):
@@ -39,20 +41,48 @@ def retrace(data: Path, columns: int, records: Iterable[Record]) -> list[Retrace
     if not wanted:
         return []
     reader = SqliteReader(data / "journal.db")
-    state, _ = load(data / "snapshots", columns, wanted[0].choice.position)
-    if state.position == 0 and reader.entry_at(1) is None:
-        raise Refused("too_old", "the journal no longer reaches back to this decision")
+    state = _begin(data, columns, reader, wanted[0].choice.position)
     chooser = Chooser(state)
     answers = []
     for record in wanted:
-        fold(state, reader, record.choice.position)
         then = record.choice
-        if state.position != then.position:
-            raise Refused("too_old", f"the journal does not hold position {then.position}")
+        _move(state, reader, then.position)
         now = chooser.choose(record.request, record.request_key, then.clock_ms)
         decision_id = to_text(then.placed[0].decision_id)
         answers.append(Retraced(decision_id, then.position, now == then, then, now))
     return answers
+
+
+def _state_at(data: Path, columns: int, position: int) -> State:
+    reader = SqliteReader(data / "journal.db")
+    state = _begin(data, columns, reader, position)
+    _move(state, reader, position)
+    return state
+
+
+def _begin(data: Path, columns: int, reader: SqliteReader, position: int) -> State:
+    """Load the newest snapshot from before a position."""
+    state, _ = load(data / "snapshots", columns, position)
+    if state.position == 0 and reader.entry_at(1) is None:
+        raise Refused("too_old", "the journal no longer reaches back to this decision")
+    return state
+
+
+def _move(state: State, reader: SqliteReader, position: int) -> None:
+    fold(state, reader, position)
+    if state.position != position:
+        raise Refused("too_old", f"the journal does not hold position {position}")
+
+
+def what_if_then(
+    data: Path, columns: int, record: Record, ordinal: int, creative_id: str, bid_micros: int | None
+) -> WhatIf:
+    """Tell whether a creative would have won in a recorded decision, at its journal position.
+
+    Errors  Refused("too_old") as for a trace, Refused("unknown_creative").
+    """
+    state = _state_at(data, columns, record.choice.position)
+    return what_if(state, record, ordinal, creative_id, bid_micros)
 
 
 def retrace_stored(data: Path, columns: int, decision_id: bytes) -> Retraced:

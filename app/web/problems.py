@@ -33,6 +33,7 @@ STATUSES: dict[str, int] = {
     # 404, 405, 410: what is asked for
     "not_found": 404,
     "unknown_decision": 404,
+    "unknown_creative": 404,
     "unknown_event": 404,
     "method_not_allowed": 405,
     "expired": 410,

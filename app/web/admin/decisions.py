@@ -13,14 +13,24 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.domain import ids
 from app.domain.catalogue import Placement
-from app.domain.decisions import REASONS, Choice, Placed, Record, Win
+from app.domain.decisions import (
+    LOSS_CODES,
+    OWN_LOSS_CODE,
+    REASONS,
+    Choice,
+    Placed,
+    Record,
+    Win,
+)  # fmt: skip
 from app.domain.keys import EVERYONE, Caller
+from app.domain.money import to_micros
 from app.domain.refusals import FieldError, Refused
 from app.flows.node import Node
-from app.flows.replaying import find_by_request, find_record, replay
+from app.flows.replaying import find_by_request, find_record, replay, what_if
 from app.state.row_names import RowNames
+from app.state.what_if import OF_PRICE, WhatIf
 from app.web.access import caller_in
-from app.web.admin.schemas import DECISION, DECISIONS, REPLAY, answers
+from app.web.admin.schemas import DECISION, DECISIONS, REPLAY, WHAT_IF, answers
 from app.web.catalogue.parsing import refused
 from app.web.explain import number
 from app.web.privacy.signals import personal_of
@@ -31,6 +41,7 @@ _json = msgspec.json.Encoder().encode
 
 
 _LIMIT: dict[str, Any] = {"pattern": "^([1-9][0-9]?|100)$"}
+_BID: dict[str, Any] = {"pattern": "^(0|[1-9][0-9]{0,8})([.][0-9]{1,6})?$"}
 
 
 def decisions_router(node: Node) -> APIRouter:
@@ -71,9 +82,70 @@ def decisions_router(node: Node) -> APIRouter:
         then, now = words.choice(replayed.then), words.choice(replayed.now)
         return _answer({"agrees": replayed.agrees, "then": then, "now": now})
 
+    @router.get(
+        "/v1/decisions/{id}/what-if", response_model=None, responses=answers(WHAT_IF, 200, 404, 410, 422, 503)
+    )
+    async def would_it_have_won(
+        request: Request,
+        creative_id: Annotated[str, Query(description="The ad asked about")],
+        bid: Annotated[
+            str | None,
+            Query(description="Its ad group's bid; absent: what it bid then", json_schema_extra=_BID),
+        ] = None,
+    ) -> Response:
+        """Hold the placement's auction again, at another bid: would this ad have won, and at what price?"""
+        caller, decision_id = caller_in(request.scope), _identity(request)
+        record = await _find(node, decision_id, caller)
+        found = await what_if(node, record, decision_id[-1], creative_id, _bid_micros(bid))
+        if not caller.sees(found.advertiser_id):
+            raise Refused("unknown_creative", "there was no such creative at that position", "creative_id")
+        return _answer(_what_if_words(decision_id, record, creative_id, found))
+
     for route in router.routes[1:]:
         route.openapi_extra = {"parameters": [_ID]}  # type: ignore[attr-defined] # all are API routes
     return router
+
+
+def _bid_micros(bid: str | None) -> int | None:
+    if bid is None:
+        return None
+    try:
+        micros = to_micros(bid)
+    except ValueError as error:
+        raise refused([FieldError("bid", "invalid", str(error))]) from error
+    if micros <= 0:
+        raise refused([FieldError("bid", "out_of_range", "must be more than 0")])
+    return micros
+
+
+def _what_if_words(decision_id: bytes, record: Record, creative_id: str, found: WhatIf) -> dict[str, Any]:
+    win, placed = found.win, record.choice.placed[decision_id[-1]]
+    return {
+        "decision_id": ids.to_text(decision_id),
+        "placement_id": placed.placement_id,
+        "position": record.choice.position,
+        "advertiser_id": found.advertiser_id,
+        "ad_group_id": found.ad_group_id,
+        "creative_id": creative_id,
+        "pricing": {
+            "kind": found.kind,
+            "bid_then": number(found.own_bid_micros),
+            "bid": number(found.bid_micros),
+            "price": number(win.price_micros) if win else None,
+            "ecpm": number(win.ecpm_micros) if win else None,
+            "least_bid": None if found.least_bid_micros is None else number(found.least_bid_micros),
+        },
+        "won": found.won,
+        "would_win": win is not None,
+        "ad_index": win.ad_index if win else None,
+        "deal_id": win.deal_id or None if win else None,
+        "pctr": win.pctr if win else None,
+        "sibling_creative_id": found.sibling_id,
+        "eligible": win is not None or found.reason in OF_PRICE,
+        "reason": found.reason,
+        "why": REASONS.get(found.reason, "") if found.reason else None,
+        "loss_code": LOSS_CODES.get(found.reason, OWN_LOSS_CODE) if found.reason else None,
+    }
 
 
 _ID = {

@@ -49,6 +49,18 @@ DECISION = _object(
 )
 DECISION["properties"]["decision_id"] = {"type": "string"}
 DECISIONS = _object(items=_list(DECISION))
+WHAT_IF = _object(
+    decision_id={"type": "string"}, placement_id={"type": "string"}, position=_COUNT,
+    advertiser_id={"type": "string"}, ad_group_id={"type": "string"}, creative_id={"type": "string"},
+    pricing=_object(
+        kind={"type": "string"}, bid_then={"type": "number"}, bid={"type": "number"},
+        price=_NULLABLE_NUMBER, ecpm=_NULLABLE_NUMBER, least_bid=_NULLABLE_NUMBER,
+    ),
+    won={"type": "boolean"}, would_win={"type": "boolean"}, ad_index=_NULLABLE_NUMBER,
+    deal_id=_NULLABLE_TEXT, pctr=_NULLABLE_NUMBER, eligible={"type": "boolean"},
+    sibling_creative_id=_NULLABLE_TEXT, reason=_NULLABLE_TEXT,
+    why=_NULLABLE_TEXT, loss_code=_NULLABLE_NUMBER,
+)  # fmt: skip
 REPLAY = _object(agrees={"type": "boolean"}, then=_CHOICE, now=_CHOICE)
 
 _MEASURES: Schema = {

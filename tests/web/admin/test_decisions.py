@@ -18,8 +18,10 @@ from msgspec.structs import replace as changed
 from app.domain import ids
 from app.domain.decisions import Record
 from app.domain.ids import HOUR_MS, to_text
+from app.domain.refusals import Refused
 from app.domain.requests import Person
 from app.flows.replaying import replay, replay_packed
+from app.flows.replaying import what_if as ask_what_if
 from app.flows.reporting import Asked, report, verdicts_until
 from app.journal.sqlite import SqliteJournal
 from app.web.admin import admin_app
@@ -119,6 +121,57 @@ def test_replay_agrees(server: Server) -> None:
     assert len(answer["then"]["placements"]) == 2
 
 
+def what_if(server: Server, identity: str, **asked: Any) -> Any:
+    query = "&".join(f"{name}={quote(str(value))}" for name, value in asked.items())
+    return server.get(f"/v1/decisions/{identity}/what-if?{query}")
+
+
+def test_what_if_it_had_bid_more(server: Server) -> None:
+    """g-1 pays per click and wins; g-2 pays per thousand shown, and wins at what g-1 is worth."""
+    served = decided(server, "plc-1")
+    winner = served.choice.placed[0].wins[0]
+    worth = winner.ecpm_micros / 1e6
+    identity = to_text(served.choice.placed[0].decision_id)
+    told = [what_if(server, identity, creative_id=f"cr-2-{n}").json() for n in (1, 2)]
+    for one in told:
+        assert {name: one[name] for name in ("won", "would_win", "eligible", "reason", "loss_code")} == {
+            "won": False, "would_win": False, "eligible": True, "reason": "outbid", "loss_code": 102,
+        }  # fmt: skip
+        assert one["pricing"]["bid_then"] == 19_498
+    # The two are worth the same: the order of ties is with one of them at any bid.
+    able, unable = sorted(told, key=lambda one: one["pricing"]["least_bid"] is None)
+    assert able["pricing"]["least_bid"] == pytest.approx(worth, rel=1e-6)
+    assert (unable["pricing"]["least_bid"], unable["sibling_creative_id"]) == (None, able["creative_id"])
+    again = what_if(server, identity, creative_id=able["creative_id"], bid=f"{worth + 100:.2f}").json()
+    assert (again["won"], again["would_win"], again["ad_group_id"]) == (False, True, "g-2")
+    assert again["pricing"]["bid"] == round(worth + 100, 2)
+    assert again["pricing"]["price"] == pytest.approx(worth, rel=1e-6)
+    told = what_if(server, identity, creative_id=winner.creative_id).json()
+    assert (told["won"], told["would_win"], told["reason"]) == (True, True, None)
+    assert told["pricing"]["price"] == winner.price_micros / 1e6
+    assert told["position"] == served.choice.position
+
+
+#   query                                     status  code                 field
+WHAT_IFS = [
+    ({"creative_id": "nobody"},                  404, "unknown_creative",  "creative_id"),
+    ({},                                         422, "invalid",           "creative_id"),
+    ({"creative_id": "cr-1-1", "bid": "much"},   422, "invalid",           "bid"),
+    ({"creative_id": "cr-1-1", "bid": "-1"},     422, "invalid",           "bid"),
+    ({"creative_id": "cr-1-1", "bid": "0"},      422, "invalid",           "bid"),
+    ({"creative_id": "cr-1-1", "bid": "0.0000001"}, 422, "invalid",        "bid"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "status", "code", "field"), WHAT_IFS)
+def test_a_what_if_that_cannot_be_answered(
+    server: Server, asked: dict[str, str], status: int, code: str, field: str
+) -> None:
+    served = decided(server, "plc-1")
+    answer = what_if(server, to_text(served.choice.placed[0].decision_id), **asked)
+    assert (answer.status, answer.json()["code"], answer.json()["field"]) == (status, code, field)
+
+
 def test_replay_shows_a_difference(server: Server) -> None:
     served = decided(server, "plc-1")
     choice = served.choice
@@ -147,7 +200,9 @@ def made_up(now_ms: int, hours: int) -> str:
 
 
 @pytest.mark.parametrize(("make", "status", "code", "why"), UNKNOWN)
-@pytest.mark.parametrize("form", ["/v1/decisions/{}", "/v1/decisions/{}/replay"])
+@pytest.mark.parametrize(
+    "form", ["/v1/decisions/{}", "/v1/decisions/{}/replay", "/v1/decisions/{}/what-if?creative_id=x"]
+)
 def test_what_is_not_kept(server: Server, form: str, make: Any, status: int, code: str, why: str) -> None:
     path = form.format(quote(make(server.node.now_ms())))
     answer = server.ask("POST" if path.endswith("replay") else "GET", path)
@@ -178,6 +233,10 @@ def test_replays_and_reports_cross_over_to_a_process(tmp_path: Path, pool: Proce
         replayed = await replay(node, record)
         assert replayed.agrees
         assert replayed.now == served.choice
+        found = await ask_what_if(node, record, 1, "cr-3-1", None)
+        assert (found.won, found.reason) == (False, "outbid")
+        with pytest.raises(Refused):
+            await ask_what_if(node, record, 1, "nobody", None)
         asked = Asked(from_ms=0, to_ms=node.now_ms() + 1, by=("campaign",))
         body = await report(node, asked)
         assert f'"impressions":{len(receipts)}'.encode() in body

@@ -203,7 +203,8 @@ def test_the_document_names_every_route_and_the_key(server: Server) -> None:
     document = server.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     wanted = {
-        "/v1/decisions", "/v1/decisions/{id}", "/v1/decisions/{id}/replay", "/v1/refunds", "/v1/reports",
+        "/v1/decisions", "/v1/decisions/{id}", "/v1/decisions/{id}/replay",
+        "/v1/decisions/{id}/what-if", "/v1/refunds", "/v1/reports",
         "/v1/import", "/v1/export", "/v1/keys", "/v1/keys/{id}", "/v1/advertisers",
         "/v1/creatives/{id}", "/v1/ads",
     }  # fmt: skip
