@@ -46,6 +46,7 @@ REASONS: dict[str, str] = {
     "region": "targeting",
     "interest": "targeting",
     "segment": "targeting",
+    "paced": "the campaign spreads its budget over the day and does not take part in this decision",
     "dismissed": "this user dismissed the creative or its advertiser",
     "same_advertiser": "an ad of this advertiser stands above, and the placement keeps them apart",
     "same_category": "an ad of a competing category stands above, and the placement keeps them apart",

@@ -57,12 +57,14 @@ class Ticked(Struct, frozen=True, kw_only=True, array_like=True, tag="ticked"):
     """A second passed. Brings what was decided since the last tick.
 
     Units   `requests`: per placement id, requests and eligible candidates since the last tick;
-            `in_flight`: per ad group id, the micros put in flight (price x probability of the action).
+            `in_flight`: per ad group id, the micros put in flight (price x probability of the action);
+            `wins`: per ad group id, how many answers that were.
     """
 
     at_ms: int
     requests: tuple[tuple[str, int, int], ...] = ()
     in_flight: tuple[tuple[str, int], ...] = ()
+    wins: tuple[tuple[str, int], ...] = ()
 
 
 class Catalogued(Struct, frozen=True, kw_only=True, array_like=True, tag="catalogued"):

@@ -64,6 +64,7 @@ class Gathered:
 
     requests: dict[str, list[int]] = field(default_factory=dict)
     in_flight: dict[str, float] = field(default_factory=dict)
+    wins: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

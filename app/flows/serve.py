@@ -46,6 +46,7 @@ def _gather(node: Node, choice: Choice) -> None:
         for win in placed.wins:
             value = win.price_micros * (win.pctr if win.kind == "cpc" else 0.001)
             gathered.in_flight[win.ad_group_id] = gathered.in_flight.get(win.ad_group_id, 0.0) + value
+            gathered.wins[win.ad_group_id] = gathered.wins.get(win.ad_group_id, 0) + 1
 
 
 def served_ads(choice: Choice, placed: Placed, person: Person | None = None) -> list[ServedAd]:

@@ -109,13 +109,20 @@ class Accounts:
         Shape   today (count,): each account's present day in its own zone.
         """
         n = self.count
-        latest = self.day[:n]
-        spent_today = np.where(latest == today, self.spent_today[:n], 0)
-        spent_today = np.where(latest == today + 1, self.spent_before[:n], spent_today)
+        spent_today = self.spent_each(today)
         return np.asarray(
             (self.spent[:n] + self.in_flight[:n] >= self.total[:n])
             | (spent_today + self.in_flight[:n] >= self.daily[:n])
         )
+
+    def spent_each(self, today: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Say what each account was billed on its present day.
+
+        Shape   today (count,): each account's present day in its own zone.
+        """
+        n = self.count
+        spent = np.where(self.day[:n] == today, self.spent_today[:n], 0)
+        return np.where(self.day[:n] == today + 1, self.spent_before[:n], spent)
 
     def parts(self) -> NDArray[Any]:
         """Copy everything but the limits (those come from the catalogue)."""

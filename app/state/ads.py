@@ -18,6 +18,7 @@ from app.domain.catalogue import AdGroup, Advertiser, Campaign, Creative
 from app.domain.decisions import REASON_CODES, REASON_NUMBER
 from app.rules.eligibility import bits_of
 from app.rules.ranking import COLUMNS_PER_AD
+from app.state.participation import Participation
 from app.state.places import GroupedPlaces
 from app.state.sets import Dimension, Sets
 
@@ -73,6 +74,7 @@ class Ads:
     def __init__(self, capacity: int) -> None:
         self.places = GroupedPlaces(capacity)
         self.sets = Sets(capacity)
+        self.participation = Participation(self.sets)
         self.dimensions = {name: Dimension(name) for name in TARGETED}
         self.key_dimensions: dict[str, Dimension] = {}
         self.deals = Dimension("deal")
@@ -151,6 +153,7 @@ class Ads:
         self.log_score[ad] = self.log_worth[ad] + math.log(self.quality[ad])
         self.duration_s[ad] = -1 if creative.duration_s is None else creative.duration_s
         self.sets.place(ad, self._keys(creative, group, advertiser))
+        self.participation.place(ad, int(self.campaign[ad]))
 
     def take_quality(self, quality: NDArray[np.float64]) -> None:
         """Take a new quality index for the first places; scores follow. Cost: ~0.1 ms for 10,000 ads."""

@@ -45,6 +45,7 @@ from app.state.opinions import slips, take_back, take_dismissal
 from app.state.recent import FATES, INVALID, LEARNED, REFUNDED, SKIPPED
 from app.state.state import Held, State
 
+OUTAGE_MS = 60_000  # a longer silence between ticks: plans are laid anew behind it
 _COUNTED = frozenset({"learned", "skipped"})
 
 
@@ -350,7 +351,7 @@ def _ticked(state: State, line: Ticked) -> Outcome:
         at = catalogue.group_index[group_id]
         catalogue.group_accounts.in_flight[at] += micros
         catalogue.campaign_accounts.in_flight[catalogue.group_campaign[at]] += micros
-    state.tell_time(line.at_ms)
+    _pace(state, line, elapsed_ms)
     outcome = Outcome(None, _expire_held(state))
     state.progress.close(state.recent.close(state.clock_ms - state.settings.click_window_s * 1000))
     _free_rested(state)
@@ -360,6 +361,18 @@ def _ticked(state: State, line: Ticked) -> Outcome:
     state.dismissals.expire(max(dismissed_since_ms, state.kept_since_hour * HOUR_MS))
     state.mix(struct.pack("<qqdd", state.position, state.clock_ms, state.progress.log_loss_sum, quality))
     return outcome
+
+
+def _pace(state: State, line: Ticked, elapsed_ms: int) -> None:
+    """Move the clock on; count the traffic up to it, and lay the plans from it."""
+    placements = state.catalogue.things["placement"]
+    wins = line.wins or tuple((group_id, 1) for group_id, _ in line.in_flight)  # older lines count none
+    requests = state.supply.take(line.requests, elapsed_ms, state.moments[0], placements)
+    state.pacing.observe(requests, line.in_flight, wins, elapsed_ms, state.group_standing)
+    state.tell_time(line.at_ms)
+    gap = elapsed_ms > OUTAGE_MS
+    state.pacing.replan(state.clock_ms, state.moments, state.supply, gap=gap, standing=state.group_standing)
+    state.mix(state.pacing.of("throttle").tobytes())
 
 
 def _expire_held(state: State) -> list[tuple[bytes, Verdict]]:

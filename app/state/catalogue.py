@@ -23,6 +23,7 @@ from app.domain.catalogue import (
 )  # fmt: skip
 from app.domain.refusals import Refused
 from app.rules import features, standing
+from app.rules.pacing import worth_at_bid
 from app.state.accounts import Accounts
 from app.state.ads import ARCHIVED, PAUSED, Ads
 from app.state.places import GroupedPlaces, Places
@@ -35,6 +36,7 @@ class Catalogue:
     """Things by kind and id; `columns` and `rows` are places in the matrix, `ads` those in the auction."""
 
     def __init__(self, columns: int, time_zone: str) -> None:
+        self.changes = 0  # counts what may change what was worked out from the catalogue
         self.things: dict[str, dict[str, Thing]] = {kind: {} for kind in KINDS}
         self.revisions: dict[tuple[str, str], int] = {}
         self.children: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
@@ -51,6 +53,9 @@ class Catalogue:
         self.group_accounts = Accounts()
         self.campaign_accounts = Accounts()
         self.group_campaign = np.zeros(64, dtype=np.int32)
+        self.group_charge = np.zeros(64)  # micros of a charge, and of an answer's worth, at the group's bid
+        self.group_answer = np.zeros(64)
+        self.campaign_even = np.zeros(64, dtype=np.bool_)
         self.zones: list[str] = [time_zone]
         self.zone_since: dict[str, int] = {}  # campaigns whose zone was changed, and when (ms)
         self.groups = standing.Groups(
@@ -153,6 +158,7 @@ class Catalogue:
 
     def take(self, thing: Thing, at_ms: int) -> None:
         """Register or replace a thing and recompile what hangs on it."""
+        self.changes += 1
         kind = kind_of(thing)
         old = self.things[kind].get(thing.id)
         if isinstance(old, Campaign) and isinstance(thing, Campaign) and old.time_zone != thing.time_zone:
@@ -192,6 +198,8 @@ class Catalogue:
             return
         size = 2 * len(self.group_campaign)
         self.group_campaign = np.resize(self.group_campaign, size)
+        self.group_charge = np.resize(self.group_charge, size)
+        self.group_answer = np.resize(self.group_answer, size)
         for field in self.groups.__slots__:
             setattr(self.groups, field, np.resize(getattr(self.groups, field), size))
 
@@ -205,8 +213,7 @@ class Catalogue:
                 for child in self._children_of("ad_group", thing.id):
                     self.settle(child, at_ms)
             case Campaign():
-                account = self.campaign_index[thing.id]
-                self.campaign_accounts.limit(account, thing.budget_daily_micros, thing.budget_total_micros)
+                self._limit(thing)
                 for child in self._children_of("campaign", thing.id):
                     self.settle(child, at_ms)
             case Advertiser():
@@ -219,10 +226,19 @@ class Catalogue:
             case _:
                 pass
 
+    def _limit(self, campaign: Campaign) -> None:
+        """Write what a campaign may spend, and whether evenly."""
+        at = self.campaign_index[campaign.id]
+        self.campaign_accounts.limit(at, campaign.budget_daily_micros, campaign.budget_total_micros)
+        while at >= len(self.campaign_even):
+            self.campaign_even = np.resize(self.campaign_even, 2 * len(self.campaign_even))
+        self.campaign_even[at] = campaign.pacing == "even"
+
     def _settle_group(self, group: AdGroup) -> None:
         campaign, advertiser = self.above(group)
         at = self.group_index[group.id]
         self.group_accounts.limit(at, group.budget_daily_micros, group.budget_total_micros)
+        self.group_charge[at], self.group_answer[at] = worth_at_bid(group.pricing)
         codes = [STATUS_CODE[thing.status] for thing in (advertiser, campaign, group)]
         self.groups.given[at] = ARCHIVED if ARCHIVED in codes else max(codes)
         self.groups.starts_at_ms[at] = campaign.starts_at_ms or 0
@@ -333,8 +349,7 @@ class Catalogue:
                 if isinstance(thing, AdGroup):
                     self._settle_group(thing)
                 elif isinstance(thing, Campaign):
-                    at = self.campaign_index[key]
-                    self.campaign_accounts.limit(at, thing.budget_daily_micros, thing.budget_total_micros)
+                    self._limit(thing)
                 elif isinstance(thing, Creative):
                     self._settle_creative(thing, 0)
         for place, rests in zip((self.columns, self.rows, self.ads.places), resting, strict=True):

@@ -128,7 +128,7 @@ class Chooser:
         slate = self.slate(ask, view, common)
         if slate.placement is not None and slate.placement.status == "paused":
             return _nothing(ask, decision_id, "placement_paused")
-        self.screen(request, slate, taken)
+        self.screen(request, slate, taken, crc32(decision_id))
         candidates = self.left
         wins = self._fill(slate, decision_id, taken)
         self._count_outbid(view, taken)
@@ -142,12 +142,12 @@ class Chooser:
             wins=tuple(wins), code=code, reasons=reasons, rows=tuple(slate.rows), candidates=candidates,
         )  # fmt: skip
 
-    def screen(self, request: AdRequest, slate: Slate, taken: list[int]) -> None:
+    def screen(self, request: AdRequest, slate: Slate, taken: list[int], decision_hash: int) -> None:
         """Judge every ad for a placement and bound the scores of those that may win: `left` candidates."""
         view, model, catalogue = slate.view, self.state.model, self.state.catalogue
         self.counting.begin(view)
         self.offers = deals.offers_of(catalogue, slate.ask) if slate.ask.deals else []
-        program = program_of(catalogue, request, slate.ask, slate.placement, self.offers)
+        program = program_of(catalogue, request, slate.ask, slate.placement, decision_hash, self.offers)
         away = self.state.dismissals.away(request.person)
         if away is not dismissals.NOBODY:
             program = np.concatenate([program, dismissals.program_of(catalogue.ads, away)])

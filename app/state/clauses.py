@@ -29,7 +29,7 @@ Flat = tuple[int, ...]  # clauses as the kernel reads them
 
 
 def program_of(
-    catalogue: Catalogue, request: AdRequest, ask: Ask, placement: Placement | None,
+    catalogue: Catalogue, request: AdRequest, ask: Ask, placement: Placement | None, decision_hash: int,
     offers: Sequence[Offer] = (),
 ) -> NDArray[np.int32]:  # fmt: skip
     """Write the conditions that an ad must meet to stand on one placement of a request, for the kernel.
@@ -76,6 +76,7 @@ def program_of(
         dimension.part(ads.sets, reason, told)
         for (dimension, reason), told in zip(ads.person_targeted, values, strict=True)
     ]
+    parts.append(ads.participation.part(decision_hash))
     return np.frombuffer(b"".join(parts), dtype=np.int32)
 
 

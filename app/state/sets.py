@@ -15,17 +15,20 @@ Answer = TypeVar("Answer")
 _UNASKED: Any = object()
 MEMORY = 20_000
 SCRATCH = 16  # the first rows are scratch, for conditions of one request that no stored set answers
+PARTICIPATION = SCRATCH  # behind them 64 rows are pacing's (app.state.participation)
+RESERVED = PARTICIPATION + 64
 
 
 class Sets:
     """Rows of words of bits: bit a % 64 of `rows[r, a // 64]` says whether ad a is in set r.
 
-    Sets are made when first named. The first SCRATCH rows are not sets but places for one request's own.
+    Sets are made when first named. The first RESERVED rows are not such sets: one request's own,
+    and who takes part at present.
     """
 
     def __init__(self, capacity: int) -> None:
         self.words = -(-capacity // 64)
-        self.rows: NDArray[np.uint64] = np.zeros((64, self.words), dtype=np.uint64)
+        self.rows: NDArray[np.uint64] = np.zeros((2 * RESERVED, self.words), dtype=np.uint64)
         self.by_key: dict[Hashable, int] = {}
         self._of_ad: dict[int, list[int]] = {}
         self._answers: dict[Hashable, Any] = {}
@@ -38,7 +41,7 @@ class Sets:
         """Find a set's row, making an empty set when it is new."""
         row = self.by_key.get(key)
         if row is None:
-            row = self.by_key[key] = len(self.by_key) + SCRATCH
+            row = self.by_key[key] = len(self.by_key) + RESERVED
             self._answers.clear()
             if row == len(self.rows):
                 self.rows = np.concatenate([self.rows, np.zeros_like(self.rows)])

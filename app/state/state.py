@@ -26,10 +26,12 @@ from app.state.catalogue import Catalogue
 from app.state.dismissals import Dismissals
 from app.state.keys import Keys
 from app.state.model import Model
+from app.state.pacing import Pacing
 from app.state.people import People
 from app.state.progress import Progress
 from app.state.quality import Quality
 from app.state.recent import Recent
+from app.state.supply import Supply
 from app.state.traffic import Traffic
 
 RECENT_IMPRESSIONS = 1 << 20
@@ -54,6 +56,8 @@ class State:
         self.hash = bytes(16)
         self.model = Model(columns)
         self.catalogue = Catalogue(columns, self.settings.time_zone)
+        self.supply = Supply()
+        self.pacing = Pacing(self.catalogue)
         self.recent = Recent(recent)
         self.progress = Progress()
         self.traffic = Traffic()
@@ -175,6 +179,7 @@ class State:
 
     def parts(self) -> dict[str, NDArray[Any] | bytes]:
         """Copy everything known, as raw arrays and one packed part."""
+        supply, supply_rest = self.supply.parts()
         rest = {
             "settings": self.settings,
             "clock_ms": self.clock_ms,
@@ -185,6 +190,7 @@ class State:
             "dismissals": self.dismissals.first,
             "catalogue": self.catalogue.parts(),
             "keys": self.keys.parts(),
+            "supply": supply_rest,
         }
         model = self.model.parts(self.catalogue.width)
         return {
@@ -197,6 +203,8 @@ class State:
             # Not a function of the rest: it is worked out at ticks and edits, not at every charge.
             "group_standing": self.group_standing,
             **{f"people_{name}": part for name, part in self.people.parts().items()},
+            "supply": supply,
+            "pacing": self.pacing.parts(),
             "rest": msgspec.msgpack.encode(rest),
         }
 
@@ -230,6 +238,8 @@ class State:
         self.restand()
         self.group_standing = np.array(parts["group_standing"], dtype=np.uint8)
         self.catalogue.ads.stand(self.group_standing)
+        self.supply.restore(parts["supply"], rest["supply"])
+        self.pacing.restore(parts["pacing"])
 
     def check(self) -> None:
         """Hold all invariants; for tests, simulation and snapshots."""
@@ -240,6 +250,8 @@ class State:
         self.catalogue.campaign_accounts.check()
         self.catalogue.group_accounts.check()
         self.keys.check()
+        self.supply.check()
+        self.pacing.check()
         assert self.recent.first <= self.recent.next
         assert self.progress.clicks <= self.progress.impressions or self.progress.impressions == 0
 

@@ -115,8 +115,6 @@ class CampaignIn(ThingIn):
     def unenforced(self) -> Iterator[str]:
         if self.frequency_cap:
             yield "frequency_cap"
-        if self.pacing == "even" and "pacing" in self.model_fields_set:
-            yield "pacing"
         if self.prior_cvr is not None:
             yield "prior_cvr"
 

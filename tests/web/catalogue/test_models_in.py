@@ -155,10 +155,10 @@ TAKEN: list[tuple[Kind, dict[str, Any], str, Any, str]] = [
 
 NOT_ENFORCED: list[tuple[Kind, dict[str, Any], tuple[str, ...], str]] = [
     ("campaign",  {},                                           (),                  "even, but nobody asked for it"),
-    ("campaign",  {"pacing": "even"},                           ("pacing",),         "asked for"),
+    ("campaign",  {"pacing": "even"},                           (),                  "that is what happens"),
     ("campaign",  {"pacing": "asap", "frequency_cap": []},      (),                  "that is what happens"),
     ("campaign",  {"prior_cvr": 0.1},                           ("prior_cvr",),      ""),
-    ("campaign",  {"frequency_cap": [{"count": 1, "per": "day"}], "pacing": "even"}, ("frequency_cap", "pacing"), ""),
+    ("campaign",  {"frequency_cap": [{"count": 1, "per": "day"}], "pacing": "even"}, ("frequency_cap",), ""),
     ("ad_group",  {"targeting": {"deal": ["d-1"]}},             (),                  ""),
     ("creative",  {"frequency_cap": [{"count": 1, "per": "hour"}]}, ("frequency_cap",), ""),
     ("placement", {"separation": ["creative", "advertiser", "category"]}, (),        ""),

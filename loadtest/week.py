@@ -1,0 +1,401 @@
+"""`python -m loadtest week [--days N] [--rate R] [--seed S] [--start DATE]`: does pacing keep its promises?
+
+A simulated week of about a dozen campaigns on the real state, chooser and fold (`loadtest.living`): traffic
+by hour and weekday with noise, campaigns launched, paused and edited at noon, an hour with the node down, a
+day of changed clocks, a clock that steps back a quarter of an hour. Held to:
+
+- a day's spend within 2 % of the budget, where that could be spent and 1,000 charges are expected;
+- an hour's spend within 15 % or two Poisson standard deviations of its plan, in 90 % of campaign-hours
+  (hours of the outage and the one after left out);
+- nothing billed beyond a budget; at most 0.5 % of the money shown but not billed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from functools import partial
+from random import Random
+from time import perf_counter
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from app.domain.catalogue import (
+    AdGroup,
+    Advertiser,
+    Campaign,
+    Creative,
+    Placement,
+    Pricing,
+    PricingKind,
+    Publisher,
+    Rule,
+    Targeting,
+)
+from app.domain.lines import FoldSettings
+from app.rules.standing import moment_at
+from loadtest.living import Life, World
+
+ZONE = "America/New_York"
+MICROS = 1_000_000
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+END_OF_DAY, HOURLY, POISSON_SDS, HOURS_WITHIN, UNBILLED = 0.02, 0.15, 2.0, 0.90, 0.005
+LEAST_CHARGES = 1_000
+# Requests by hour of the day and by weekday, relative.
+DAILY = (
+    .55, .40, .30, .25, .25, .35, .55, .80, 1.0, 1.05, 1.05, 1.1,
+    1.25, 1.15, 1.05, 1.05, 1.1, 1.2, 1.35, 1.55, 1.75, 1.75, 1.45, .95,
+)  # fmt: skip
+WEEKLY = (0.95, 0.97, 1.0, 1.0, 1.05, 1.15, 1.1)
+
+
+@dataclass(frozen=True)
+class Player:
+    """A campaign of the simulation. `expects`: whether it can spend its budget (else it is only watched)."""
+
+    name: str
+    kind: PricingKind
+    bid: int
+    budget: int
+    click_rate: float = 0.05
+    expects: bool = True
+    hours: tuple[int, int] | None = None
+    zone: str = ZONE
+    pacing: str = "even"
+    flight_days: float | None = None
+    launch_h: float = 0.0
+
+
+PLAYERS = (
+    Player("cpm-large", "cpm", 6_000, 60_000),
+    Player("cpm", "cpm", 5_500, 25_000),
+    Player("cpm-small", "cpm", 6_500, 7_000),
+    Player("cpm-edited", "cpm", 5_800, 20_000),
+    Player("cpm-flight", "cpm", 5_600, 100_000, flight_days=5.0),
+    Player("cpm-launch", "cpm", 5_900, 20_000, launch_h=60.5),
+    Player("cpc-large", "cpc", 130, 180_000, 0.060),
+    Player("cpc", "cpc", 140, 120_000, 0.050),
+    Player("cpc-hours", "cpc", 150, 120_000, 0.045, hours=(9, 18)),
+    Player("cpc-seoul", "cpc", 120, 110_000, 0.055, zone="Asia/Seoul"),
+    Player("cpc-paused", "cpc", 125, 110_000, 0.055),
+    Player("cpm-asap", "cpm", 5_700, 15_000, pacing="asap", expects=False),
+    Player("cpm-low", "cpm", 900, 60_000, expects=False),
+)
+
+
+@dataclass
+class Watch:
+    """What was planned and spent, by campaign and hour of the node's clock. Units: micros."""
+
+    aims: dict[tuple[str, int], float] = field(default_factory=dict)
+    spent_at: dict[tuple[str, int], float] = field(default_factory=dict)
+    throttled: Counter[tuple[str, int]] = field(default_factory=Counter)
+    ticks: Counter[tuple[str, int]] = field(default_factory=Counter)
+    odd_hours: set[int] = field(default_factory=set)
+
+    def look(self, life: Life) -> None:
+        """Note the plan in force after a tick, as a goal for the day's spend at the hour's end."""
+        state, catalogue = life.state, life.state.catalogue
+        hour, pacing = state.clock_ms // HOUR_MS, state.pacing
+        plan, before, throttle = pacing.of("hour_plan"), pacing.of("hour_spent"), pacing.of("throttle")
+        for name, at in catalogue.campaign_index.items():
+            zone = catalogue.things["campaign"][name].time_zone  # type: ignore[union-attr]
+            day = moment_at(zone, state.clock_ms).day
+            spent = catalogue.campaign_accounts.spent_on(at, day)
+            key = name, hour
+            self.spent_at.setdefault(key, spent)
+            goal = float(before[at] + plan[at])
+            if math.isfinite(goal):
+                self.aims[key] = goal
+            self.ticks[key] += 1
+            self.throttled[key] += throttle[at] < 1.0
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a life proved: rows of days, the share of hours within plan, and money shown but not billed."""
+
+    days: list[tuple[str, str, float, float, int, bool]]
+    hours: dict[str, tuple[int, int]]
+    overspent: int
+    billed: dict[str, int]
+    unbilled: dict[str, int]
+    requests: int
+    misses: list[tuple[str, int, float, float]]
+
+    def hours_within(self) -> float:
+        within, all_hours = (sum(pair[at] for pair in self.hours.values()) for at in (0, 1))
+        return within / max(1, all_hours)
+
+    def worst_day(self) -> float:
+        """The worst relative miss of a day's budget, of the days that could have been met."""
+        return max(
+            (abs(spent / budget - 1) for *_, budget, spent, _, counts in self.days if counts), default=0.0
+        )
+
+
+def start_of(day: date) -> int:
+    return round(datetime.combine(day, time(), ZoneInfo(ZONE)).timestamp() * 1000)
+
+
+def rate_of(base: float, seed: int) -> Callable[[int], float]:
+    """Requests per second by time: smooth over the day, by weekday, each hour with a noise of its own."""
+    zone = ZoneInfo(ZONE)
+
+    def rate(at_ms: int) -> float:
+        local = datetime.fromtimestamp(at_ms / 1000, zone)
+        part = (local.minute * 60 + local.second) / 3600
+        daily = DAILY[local.hour] * (1 - part) + DAILY[(local.hour + 1) % 24] * part
+        noise = Random(f"{seed}:{at_ms // HOUR_MS}").gauss(0.0, 0.07)
+        return base * daily * WEEKLY[local.weekday()] * math.exp(noise)
+
+    return rate
+
+
+def things_of(player: Player, start_ms: int, scale: float) -> tuple[Campaign, AdGroup, Creative]:
+    micros = round(player.budget * scale) * MICROS
+    ends = None if player.flight_days is None else start_ms + round(player.flight_days * DAY_MS)
+    campaign = Campaign(
+        id=player.name, advertiser_id=f"adv-{player.name}", time_zone=player.zone,
+        pacing="even" if player.pacing == "even" else "asap",
+        budget_daily_micros=None if ends else micros,
+        budget_total_micros=round(micros * (player.flight_days or 0)) if ends else None, ends_at_ms=ends,
+    )  # fmt: skip
+    targeting = Targeting(hour=Rule(include=(player.hours,))) if player.hours else Targeting()
+    group = AdGroup(
+        id=f"g-{player.name}", campaign_id=player.name, targeting=targeting,
+        pricing=Pricing(kind=player.kind, bid_micros=player.bid * MICROS),
+    )  # fmt: skip
+    creative = Creative(
+        id=f"cr-{player.name}", ad_group_id=group.id, format="banner", width=320, height=50,
+        landing_url="https://shop.example/",
+    )  # fmt: skip
+    return campaign, group, creative
+
+
+class Week:
+    """A schedule played against a life, watched from outside."""
+
+    def __init__(
+        self, *, days: float, rate: float, seed: int, start: date, tick_ms: int = 1_000,
+        players: Sequence[Player] = PLAYERS, base_rate: float = 3.0, history_days: int = 7,
+    ) -> None:  # fmt: skip
+        self.start_ms, self.days, self.players = start_of(start), days, players
+        self.scale = rate / base_rate  # budgets grow with the traffic
+        world = World(
+            rate=rate_of(rate, seed), click_rate={each.name: each.click_rate for each in players},
+            placements=["plc-1", "plc-2", "plc-3"], tick_ms=tick_ms,
+        )  # fmt: skip
+        self.life = Life(world, FoldSettings(prior_ctr=0.05, time_zone=ZONE), self.start_ms, seed)
+        self.watch = Watch()
+        self._remember(history_days)
+        self.budgets: dict[tuple[str, int], float] = {}
+        self.edited: set[tuple[str, int]] = set()
+        self.todo = sorted(self._schedule(), key=lambda pair: pair[0])
+        self.quiet_until_ms = 0
+
+    def _remember(self, days: int) -> None:
+        """Give the node the traffic counters of the days before, as if it had run then."""
+        life, rate = self.life, self.life.world.rate
+        for at_ms in range(self.start_ms - days * DAY_MS, self.start_ms, 5_000):
+            count = int(life.noise.poisson(rate(at_ms) * 5))
+            asked = tuple((name, count // 3, 0) for name in life.world.placements)
+            life.state.supply.take(asked, 5_000, moment_at(ZONE, at_ms), dict.fromkeys(life.world.placements))
+
+    def _schedule(self) -> list[tuple[float, Callable[[], None]]]:
+        """What happens at which hour since the start."""
+        life = self.life
+        opening: list[tuple[float, Callable[[], None]]] = [
+            (each.launch_h, partial(self._launch, each)) for each in self.players
+        ]
+        life.add(Publisher(id="pub"))
+        for name in life.world.placements:
+            life.add(
+                Placement(
+                    id=name, publisher_id="pub", sizes=((320, 50),), formats=("banner",),
+                    floor_micros=500 * MICROS,
+                )
+            )  # fmt: skip
+        return [
+            *opening,
+            (36.3, lambda: self._edit("cpm-edited", 1.6)),
+            (83.5, lambda: self._edit("cpm-edited", 0.7)),
+            (57.2, lambda: self._status("cpc-paused", "paused")),
+            (61.2, lambda: self._status("cpc-paused", "active")),
+            (85.0, lambda: self._power(down=True)),
+            (86.0, lambda: self._power(down=False)),
+            (110.5, lambda: self._step_clock(-900_000)),
+        ]
+
+    def _launch(self, player: Player) -> None:
+        if player.name in self.life.state.catalogue.campaign_index:
+            return
+        campaign, group, creative = things_of(player, self.start_ms, self.scale)
+        self.life.add(Advertiser(id=f"adv-{player.name}"), campaign, group, creative)
+
+    def _edit(self, name: str, times: float) -> None:
+        campaign = self.life.state.catalogue.get("campaign", name)
+        if isinstance(campaign, Campaign) and campaign.budget_daily_micros is not None:
+            budget = round(campaign.budget_daily_micros * times)
+            self.life.add(msgspec.structs.replace(campaign, budget_daily_micros=budget))
+
+    def _status(self, name: str, status: str) -> None:
+        campaign = self.life.state.catalogue.get("campaign", name)
+        if isinstance(campaign, Campaign):
+            self.life.add(msgspec.structs.replace(campaign, status=status))
+
+    def _power(self, *, down: bool) -> None:
+        self.life.down = down
+        self.watch.odd_hours |= {self.life.now_ms // HOUR_MS + more for more in (0, 1)}
+
+    def _step_clock(self, by_ms: int) -> None:
+        self.life.clock_offset_ms += by_ms
+
+    def play(self) -> Told:
+        """Live the whole time and judge it."""
+        life, end_ms = self.life, self.start_ms + round(self.days * DAY_MS)
+        while life.true_ms < end_ms:
+            hours = (life.true_ms - self.start_ms) / HOUR_MS
+            while self.todo and self.todo[0][0] <= hours:
+                self.todo.pop(0)[1]()
+            life.step()
+            if not life.down:
+                self.watch.look(life)
+                self._note_budgets()
+        return self._judge()
+
+    def _note_budgets(self) -> None:
+        state = self.life.state
+        for name in state.catalogue.campaign_index:
+            campaign = state.catalogue.get("campaign", name)
+            assert isinstance(campaign, Campaign)
+            key = name, moment_at(campaign.time_zone, state.clock_ms).day
+            if campaign.budget_daily_micros is not None:
+                self.budgets[key] = max(self.budgets.get(key, 0), campaign.budget_daily_micros)
+
+    def _judge(self) -> Told:
+        spent: defaultdict[tuple[str, int], int] = defaultdict(int)
+        charges: Counter[tuple[str, int]] = Counter()
+        by_hour: defaultdict[tuple[str, int], float] = defaultdict(float)
+        charge: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
+        billed, unbilled = Counter[str](), Counter[str]()
+        zones = {each.name: each.zone for each in self.players}
+        for bill in self.life.bills:
+            key = bill.campaign_id, moment_at(zones[bill.campaign_id], bill.at_ms).day
+            spent[key] += bill.billed_micros
+            charges[key] += 1
+            by_hour[bill.campaign_id, bill.at_ms // HOUR_MS] += bill.billed_micros
+            charge[bill.campaign_id][0] += bill.billed_micros
+            charge[bill.campaign_id][1] += 1
+            billed[bill.kind] += bill.billed_micros
+            unbilled[bill.kind] += bill.unbilled_micros
+        days, overspent = self._days(spent, charges)
+        hours, misses = self._hours(by_hour, {name: a / max(1, b) for name, (a, b) in charge.items()})
+        return Told(days, hours, overspent, dict(billed), dict(unbilled), self.life.requests, misses)
+
+    def _days(
+        self, spent: dict[tuple[str, int], int], charges: Counter[tuple[str, int]]
+    ) -> tuple[list[tuple[str, str, float, float, int, bool]], int]:
+        rows, overspent = [], 0
+        for player in self.players:
+            zone = ZoneInfo(player.zone)
+            for (name, day), budget in sorted(self.budgets.items()):
+                if name != player.name:
+                    continue
+                overspent += max(0, spent[name, day] - round(budget))
+                first = date.fromordinal(day + date(1970, 1, 1).toordinal())
+                begins = datetime.combine(first, time(), zone).timestamp() * 1000
+                launched = self.start_ms + player.launch_h * HOUR_MS
+                whole = begins >= self.start_ms and begins + 23 * HOUR_MS <= self.life.true_ms
+                counts = player.expects and whole and charges[name, day] >= LEAST_CHARGES
+                counts = counts and launched <= begins + 20 * HOUR_MS
+                rows.append(
+                    (name, first.isoformat(), budget, float(spent[name, day]), charges[name, day], counts)
+                )
+            if player.flight_days is not None:
+                total = player.budget * self.scale * player.flight_days * MICROS
+                paid = sum(value for (name, _), value in spent.items() if name == player.name)
+                count = sum(value for (name, _), value in charges.items() if name == player.name)
+                over = self.days >= player.flight_days
+                rows.append((player.name, "flight", total, float(paid), count, over))
+                overspent += max(0, paid - round(total))
+        return rows, overspent
+
+    def _hours(
+        self, by_hour: dict[tuple[str, int], float], charge: dict[str, float]
+    ) -> tuple[dict[str, tuple[int, int]], list[tuple[str, int, float, float]]]:
+        hours: dict[str, tuple[int, int]] = {}
+        misses = []
+        last = self.life.state.clock_ms // HOUR_MS
+        for player in self.players:
+            if not player.expects:
+                continue
+            within = count = 0
+            for (name, hour), goal in self.watch.aims.items():
+                plan = goal - self.watch.spent_at[name, hour]
+                if name != player.name or hour in self.watch.odd_hours or hour == last or plan <= 0:
+                    continue
+                got, each = by_hour.get((name, hour), 0.0), charge.get(name, 1.0)
+                allowed = max(HOURLY * plan, POISSON_SDS * math.sqrt(plan * each))
+                count += 1
+                within += abs(got - plan) <= allowed
+                if abs(got - plan) > allowed:
+                    misses.append((name, (hour * HOUR_MS - self.start_ms) // HOUR_MS, plan, got))
+            hours[player.name] = within, count
+        return hours, misses
+
+
+def run(argv: Sequence[str]) -> int:
+    """Play the week and print what it proved; 0 when every promise was kept."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest week")
+    parser.add_argument("--days", type=float, default=7.0)
+    parser.add_argument("--rate", type=float, default=3.0, help="mean requests a second")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--tick-ms", type=int, default=2_000)
+    parser.add_argument("--start", type=date.fromisoformat, default=date(2026, 3, 2))
+    parser.add_argument("--misses", action="store_true", help="list the hours that missed their plan")
+    asked = parser.parse_args(argv)
+    began = perf_counter()
+    week = Week(days=asked.days, rate=asked.rate, seed=asked.seed, start=asked.start, tick_ms=asked.tick_ms)
+    told = week.play()
+    print_told(told, perf_counter() - began)
+    if asked.misses:
+        for name, hour, plan, got in told.misses:
+            print(f"  miss {name:<12} hour {hour:>4} plan {plan / MICROS:>10.0f} spent {got / MICROS:>10.0f}")
+    return 0 if kept(told) else 1
+
+
+def kept(told: Told) -> bool:
+    """Say whether every promise was kept."""
+    shares = [told.unbilled.get(kind, 0) / max(1, told.billed[kind]) for kind in told.billed]
+    return (
+        told.overspent == 0
+        and told.worst_day() <= END_OF_DAY
+        and told.hours_within() >= HOURS_WITHIN
+        and max(shares, default=0.0) <= UNBILLED
+    )
+
+
+def print_told(told: Told, seconds: float) -> None:
+    print(f"{told.requests:,} requests in {seconds:.0f} s\n")
+    print("| campaign | day | budget | spent | of budget | charges | held |\n|---|---|---|---|---|---|---|")
+    for name, day, budget, spent, charges, counts in told.days:
+        of = f"{spent / budget:.2%}" if budget else "-"
+        print(
+            f"| {name} | {day} | {budget / MICROS:,.0f} | {spent / MICROS:,.0f} | {of} | {charges:,} | "
+            f"{'yes' if counts else '-'} |"
+        )
+    print("\n| campaign | hours | within plan |\n|---|---|---|")
+    for name, (within, count) in told.hours.items():
+        print(f"| {name} | {count} | {within / max(1, count):.1%} |")
+    print(f"\nworst day: {told.worst_day():.2%} off its budget (at most {END_OF_DAY:.0%})")
+    print(f"hours within plan: {told.hours_within():.1%} (at least {HOURS_WITHIN:.0%})")
+    print(f"billed beyond a budget: {told.overspent} micros (0)")
+    for kind, billed in sorted(told.billed.items()):
+        share = told.unbilled.get(kind, 0) / max(1, billed)
+        print(f"shown but not billed, {kind}: {share:.3%} (at most {UNBILLED:.1%})")
