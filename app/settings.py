@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.domain.lines import FoldSettings
-from app.domain.money import MICROS
+from app.domain.money import MICROS, to_micros
 from app.domain.refusals import Refused
 from app.flows.clients import Clients, Networks, read_bots, read_networks
 from app.flows.node import NodeSettings
@@ -42,6 +42,10 @@ class Settings(BaseSettings):
     admin_key: str = Field(default="", description="admin key for this run; nothing is stored then")
 
     prior_ctr: Probability = Field(default=0.01, description="pCTR before any data")
+    prior_cvr: Probability = Field(
+        default=0.02,
+        description="pCVR (conversions of clicks) before any data",
+    )
     alpha: Rate = Field(default=0.1, description="learning rate of main cells")
     cross_alpha: Rate = Field(default=0.02, description="learning rate of cross cells")
     beta: Penalty = Field(default=1.0, description="FTRL beta")
@@ -68,6 +72,16 @@ class Settings(BaseSettings):
     click_window_s: Seconds = Field(default=600, description="a click later than this is not in the log loss")
     held_s: Seconds = Field(default=600, description="how long a click waits for its impression")
     in_flight_s: Seconds = Field(default=60, description="how long an answer's value counts against budgets")
+    in_flight_conversion_s: Seconds = Field(
+        default=86_400, description="how long a click's expected conversion (cpa) counts against budgets"
+    )
+    cpa_stop_conversions: Annotated[int, Field(ge=0)] = Field(
+        default=10, description="expected conversions without one before a CPA campaign stops; 0: never"
+    )
+    max_ecpm: str = Field(
+        default="0",
+        description="most that 1,000 impressions are worth, in account currency; 0: no limit",
+    )
     silence_clicks: Seconds = Field(
         default=30, description="predicted clicks without any before learning stops"
     )
@@ -150,10 +164,20 @@ class Settings(BaseSettings):
             proxies=_listed(self.trusted_proxies),
         )
 
+    @field_validator("max_ecpm")
+    @classmethod
+    def _sound_max_ecpm(cls, value: str) -> str:
+        to_micros(value)
+        return value
+
     def fold(self) -> FoldSettings:
         """The settings that the fold reads."""
         shared = set(FoldSettings.__struct_fields__) & set(type(self).model_fields)
-        return FoldSettings(**{name: getattr(self, name) for name in shared})
+        return FoldSettings(
+            **{name: getattr(self, name) for name in shared},
+            max_ecpm_micros=to_micros(self.max_ecpm),
+            rates_micros=tuple(sorted(read_rates(self.rates).items())),
+        )
 
     def lives_s(self) -> dict[str, int]:
         """Token lives by kind."""
@@ -167,7 +191,6 @@ class Settings(BaseSettings):
             columns=self.columns,
             fold=self.fold(),
             currency=self.currency,
-            rates_micros=read_rates(self.rates),
             public_url=self.public_url or public_url,
             open_doors=loopback or self.open_doors,
             trace_hours=self.trace_hours,

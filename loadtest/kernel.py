@@ -82,6 +82,7 @@ class Bench:
         self.drawn = random.integers(1, features.MAIN_ONLY_FROM, (4_099, ROWS), dtype=np.int32)
         self.drawn[:, 0] = 0
         self.sums = np.zeros(state.model.stride, np.float32)
+        self.none = ranking.no_conversions(self.ads.view().places)
         self.bound = np.zeros(self.n, np.float32)
 
     def rows(self, turn: int) -> NDArray[np.int32]:
@@ -126,8 +127,8 @@ class Bench:
         )
         return ranking.Pick(
             *ranking.pick_best(
-                self.sums, view.columns, prior, view.bid, view.per_click, view.quality, view.group,
-                self.index, n, self.bound, turn % n,
+                self.sums, view.columns, prior, view.bid, view.per_click, self.none, view.quality,
+                view.group, self.index, n, self.bound, turn % n,
             )
         )  # fmt: skip
 
@@ -138,8 +139,8 @@ class Bench:
         live = np.zeros(view.places, np.bool_)
         live[self.index] = True
         return ranking.pick_best_plain(
-            sums, view.columns, self.state.prior_of("plc-0"), view.bid, view.per_click, view.quality,
-            view.group, live, turn % self.n,
+            sums, view.columns, self.state.prior_of("plc-0"), view.bid, view.per_click, self.none,
+            view.quality, view.group, live, turn % self.n,
         )  # fmt: skip
 
     def check(self) -> None:

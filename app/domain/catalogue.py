@@ -55,7 +55,10 @@ class Campaign(Struct, frozen=True, kw_only=True, tag_field="type", tag="campaig
 
 
 class Pricing(Struct, frozen=True, kw_only=True):
-    """What the advertiser offers: per 1,000 impressions (cpm) or per click (cpc)."""
+    """What the advertiser offers: per 1,000 impressions (cpm), click (cpc) or conversion (cpa).
+
+    An ocpm bid is the target cost of a conversion, from which the auction's bid is worked out.
+    """
 
     kind: PricingKind
     bid_micros: int

@@ -18,6 +18,7 @@ REASONS: dict[str, str] = {
     "not_started": "the campaign's flight has not begun",
     "ended": "the campaign's flight is over",
     "budget": "billed and in-flight value has reached a budget",
+    "no_conversions": "CPA: many conversions were expected since the last one, and none came",
     "hour": "outside the ad group's hours in the campaign's zone",
     "weekday": "outside the ad group's weekdays in the campaign's zone",
     "format": "the placement does not take this format",
@@ -105,6 +106,7 @@ class Win(Struct, frozen=True, kw_only=True, array_like=True):
     generation: int
     rival_index: int = -1
     deal_id: str = ""
+    pcvr: float = 0.0  # where the price is for a conversion (cpa, ocpm)
 
     @property
     def slot(self) -> int:
@@ -150,8 +152,8 @@ class Record(Struct, frozen=True, kw_only=True, array_like=True):
 class ServedAd(Struct, frozen=True, kw_only=True, array_like=True):
     """What an ad's tokens seal, and what its events' lines carry: enough to charge, learn and report.
 
-    Units   price_micros per click (cpc) or per 1,000 impressions (cpm). rows and columns are the lit
-            ones as little-endian uint16, so that a line is small and a kernel can read it in place.
+    Units   price_micros per 1,000 impressions (cpm), click (cpc) or conversion (cpa, ocpm). rows and columns
+            are the lit ones as little-endian uint16: a line is small, and a kernel can read it in place.
             user and former_user are the keys of the person it was served to (`Person`); b"" for nobody.
             deal_id is the deal that it was sold by.
     """
@@ -174,3 +176,4 @@ class ServedAd(Struct, frozen=True, kw_only=True, array_like=True):
     user: bytes = b""
     former_user: bytes = b""
     deal_id: str = ""
+    pcvr: float = 0.0  # where the price is for a conversion

@@ -44,6 +44,11 @@ class FoldSettings(Struct, frozen=True, kw_only=True, array_like=True):
     accidental_click_ms: int = 0
     accidental_return_ms: int = 1_000
     dismissal_s: int = 30 * 86_400
+    prior_cvr: float = 0.02
+    cpa_stop_conversions: int = 10
+    in_flight_conversion_s: int = 86_400
+    max_ecpm_micros: int = 0  # 0: none
+    rates_micros: tuple[tuple[str, int], ...] = ()  # account micros per unit of a currency
 
 
 class Configured(Struct, frozen=True, kw_only=True, array_like=True, tag="configured"):

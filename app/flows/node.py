@@ -33,7 +33,6 @@ class NodeSettings:
     columns: int
     fold: FoldSettings
     currency: str = "KRW"
-    rates_micros: dict[str, int] = field(default_factory=dict)  # account micros per unit of a currency
     public_url: str = "http://127.0.0.1:8000"
     open_doors: bool = True
     trace_hours: int = 24

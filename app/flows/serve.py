@@ -10,6 +10,7 @@ from app.domain.decisions import Choice, Placed, Record, ServedAd
 from app.domain.requests import AdRequest, Person
 from app.flows.node import Node
 from app.rules.features import MAIN_ONLY_FROM, SCHEMA_VERSION
+from app.rules.pricing import expected_charge_micros
 from app.rules.standing import moment_at
 from app.state.choose import Preview
 
@@ -44,7 +45,7 @@ def _gather(node: Node, choice: Choice) -> None:
         counts[1] += placed.candidates
         node.counters.candidates.observe(placed.candidates)
         for win in placed.wins:
-            value = win.price_micros * (win.pctr if win.kind == "cpc" else 0.001)
+            value = expected_charge_micros(win.kind, win.price_micros, win.pctr, win.pcvr)
             gathered.in_flight[win.ad_group_id] = gathered.in_flight.get(win.ad_group_id, 0.0) + value
             gathered.wins[win.ad_group_id] = gathered.wins.get(win.ad_group_id, 0) + 1
 
@@ -66,6 +67,7 @@ def served_ads(choice: Choice, placed: Placed, person: Person | None = None) -> 
             columns=struct.pack(f"<{len(win.columns)}H", *win.columns), schema_version=SCHEMA_VERSION,
             price_micros=win.price_micros, price_kind=win.kind, pctr=win.pctr, variant=choice.variant,
             issued_at_ms=choice.clock_ms, deal_id=win.deal_id, user=user, former_user=former_user,
+            pcvr=win.pcvr,
         )
         for win in placed.wins
     ]  # fmt: skip

@@ -9,9 +9,11 @@ from app.domain.lines import (
     Catalogued,
     Clicked,
     Configured,
+    Converted,
     Entry,
     FoldSettings,
     Line,
+    Referred,
     Refunded,
     Shown,
     Ticked,
@@ -30,6 +32,8 @@ _THINGS: tuple[Thing, ...] = (
     Campaign(id="c", advertiser_id="a"),
     AdGroup(id="g", campaign_id="c", pricing=Pricing(kind="cpc", bid_micros=1_000_000)),
     AdGroup(id="h", campaign_id="c", pricing=Pricing(kind="cpm", bid_micros=1_000_000)),
+    AdGroup(id="i", campaign_id="c", pricing=Pricing(kind="cpa", bid_micros=1_000_000)),
+    Creative(id="z", ad_group_id="i", format="banner", landing_url="https://a.example"),
     Creative(id="x", ad_group_id="g", format="banner", landing_url="https://a.example"),
     Creative(id="y", ad_group_id="h", format="banner", landing_url="https://a.example"),
 )
@@ -48,13 +52,14 @@ def warm() -> None:
     request = AdRequest(request_id="", asks=(ask,), person=Person(gender="F", age=30))
     choice = Chooser(state).choose(request, ids.request_key(0, bytes(10)), 1)
     ad = ServedAd(
-        decision_id=choice.placed[0].decision_id, ad_index=0, creative_id="x", creative_index=0,
+        decision_id=choice.placed[0].decision_id, ad_index=0, creative_id="z", creative_index=0,
         generation=0, placement_id="p", publisher_id="p", rows=bytes(2), columns=bytes(2),
-        schema_version=1, price_micros=1, price_kind="cpc", pctr=0.01, variant=0, issued_at_ms=1,
+        schema_version=1, price_micros=1, price_kind="cpa", pctr=0.01, variant=0, issued_at_ms=1, pcvr=0.1,
     )  # fmt: skip
     shown = Shown(at_ms=2, ad=ad)
     position = state.position + 1
     apply(state, Entry(position, shown))
-    apply(state, Entry(position + 1, Clicked(at_ms=2, ad=ad)))
+    apply(state, Entry(position + 1, Clicked(at_ms=2, ad=ad), Referred(position)))
+    apply(state, Entry(position + 2, Converted(at_ms=2, ad=ad), Referred(position + 1)))
     refunded = Refunded(at_ms=3, target_id=shown.event_id, target_position=position, target=shown)
-    apply(state, Entry(position + 2, refunded))
+    apply(state, Entry(position + 3, refunded))

@@ -26,7 +26,7 @@ class Pick(NamedTuple):
     """The best ad for a slot, and the best of the others that may set its price.
 
     `best` and `rival` are places in the ad arrays, -1 for nobody, `at` the best one's among the candidates;
-    scores are bid x v x quality.
+    scores are worth x quality. pcvr is 0 where the best is not paid by conversions.
     """
 
     at: int
@@ -35,6 +35,25 @@ class Pick(NamedTuple):
     rival: int
     rival_score: float
     pctr: float
+    pcvr: float = 0.0
+
+
+class Conversion(NamedTuple):
+    """What only ads paid by conversions need, and the most that any ad's worth counts.
+
+    Shape   sums as of the clicks' matrix, of the conversions'; prior_logit (ads,) float64; paid (ads,) uint8
+            says which ads depend on the pCVR. Units: most in micros per 1,000 impressions, inf for no limit.
+    """
+
+    sums: NDArray[np.float32]
+    prior_logit: NDArray[np.float64]
+    paid: NDArray[np.uint8]
+    most: float
+
+
+def no_conversions(places: int) -> Conversion:
+    """Nobody is paid by conversions, and worth has no limit."""
+    return Conversion(np.zeros(1, np.float32), np.zeros(places), np.zeros(places, np.uint8), math.inf)
 
 
 @njit(nogil=True, cache=True)
@@ -130,6 +149,19 @@ def bound_all(sums, columns, base, log_score, per_click, index, count, bound):  
 
 
 @njit(nogil=True, cache=True)
+def bound_conversions(conversion, columns, index, count, bound):  # type: ignore[no-untyped-def]
+    """Lower the bounds of candidates paid by conversions by what their pCVR is at most."""
+    sums, paid = conversion.sums, conversion.paid
+    for j in range(count):
+        i = index[j]
+        if paid[i] != 0:
+            x = np.float32(conversion.prior_logit[i])
+            for k in range(columns.shape[0]):
+                x += sums[columns[k, i]]
+            bound[j] += x - softplus_below(x)
+
+
+@njit(nogil=True, cache=True)
 def logit_at(sums, columns, base, ad):  # type: ignore[no-untyped-def]
     """Add up one ad's exact score: float64, in the order of its columns."""
     x = base
@@ -139,20 +171,29 @@ def logit_at(sums, columns, base, ad):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def worth_at(sums, columns, base, bid, per_click, ad):  # type: ignore[no-untyped-def]
-    """Price one ad's impression thousandfold: (bid x v, pCTR). The pCTR is computed for every kind."""
-    pctr = 1.0 / (1.0 + math.exp(-logit_at(sums, columns, base, ad)))
-    return (bid[ad] * (1000.0 * pctr) if per_click[ad] != 0 else bid[ad]), pctr
+def worth_at(sums, columns, base, bid, per_click, conversion, ad):  # type: ignore[no-untyped-def]
+    """Price one ad's impression thousandfold: (bid x v but at most the limit, pCTR, pCVR).
+
+    The pCTR is computed for every kind, the pCVR where the ad is paid by conversions (else 0).
+    """
+    pctr, pcvr = 1.0 / (1.0 + math.exp(-logit_at(sums, columns, base, ad))), 0.0
+    worth = bid[ad]
+    if conversion.paid[ad] != 0:
+        pcvr = 1.0 / (1.0 + math.exp(-logit_at(conversion.sums, columns, conversion.prior_logit[ad], ad)))
+        worth = bid[ad] * (1000.0 * pctr * pcvr)
+    elif per_click[ad] != 0:
+        worth = bid[ad] * (1000.0 * pctr)
+    return min(worth, conversion.most), pctr, pcvr
 
 
 @njit(nogil=True, cache=True)
 def drop_below_floor(  # type: ignore[no-untyped-def]
-    sums, columns, base, bid, quality, per_click, floor, index, count, bound, alive
+    sums, columns, base, bid, quality, per_click, conversion, floor, index, count, bound, alive
 ):
     """Take out the candidates whose worth (bid x v) is under the floor, exactly; returns how many are left.
 
     Index and bound close up, and their bits in alive (words,) are cleared. Units: floor in micros per 1,000
-    impressions, > 0.
+    impressions, > 0 and not above the most that a worth counts.
     """
     log_floor = math.log(floor)
     left = 0
@@ -161,9 +202,10 @@ def drop_below_floor(  # type: ignore[no-untyped-def]
         over = np.float64(bound[j]) - log_floor
         if quality[i] != 1.0:
             over -= math.log(quality[i])
-        within = over > TANGENT_GAP + MARGIN  # only this close to the floor it must be exact
+        gap = 2.0 * TANGENT_GAP if conversion.paid[i] != 0 else TANGENT_GAP
+        within = over > gap + MARGIN  # only this close to the floor it must be exact
         if not within and over >= -MARGIN:
-            within = worth_at(sums, columns, base, bid, per_click, i)[0] >= floor
+            within = worth_at(sums, columns, base, bid, per_click, conversion, i)[0] >= floor
         if within:
             index[left], bound[left] = i, bound[j]
             left += 1
@@ -174,7 +216,7 @@ def drop_below_floor(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def pick_best(  # type: ignore[no-untyped-def]
-    sums, columns, base, bid, per_click, quality, party, index, count, bound, start
+    sums, columns, base, bid, per_click, conversion, quality, party, index, count, bound, start
 ):
     """Find the exact best candidate and the best one of another party, in one pass.
 
@@ -185,7 +227,7 @@ def pick_best(  # type: ignore[no-untyped-def]
     Cost    one comparison per candidate, an exponential only for those that may still matter.
     """
     at, best, rival = -1, -1, -1
-    best_score, rival_score, best_pctr = -np.inf, -np.inf, 0.0
+    best_score, rival_score, best_pctr, best_pcvr = -np.inf, -np.inf, 0.0, 0.0
     least_rival, least_best = np.float32(-np.inf), np.float32(-np.inf)
     turn = min(start, count)
     for part in range(2):
@@ -197,37 +239,50 @@ def pick_best(  # type: ignore[no-untyped-def]
             i = index[j]
             if best >= 0 and party[i] == party[best] and not bound[j] > least_best:
                 continue
-            worth, pctr = worth_at(sums, columns, base, bid, per_click, i)
+            worth, pctr, pcvr = worth_at(sums, columns, base, bid, per_click, conversion, i)
             score = worth * quality[i]
             if score > best_score:
                 if best >= 0 and party[i] != party[best]:
                     rival, rival_score = best, best_score
-                at, best, best_score, best_pctr = j, i, score, pctr
+                at, best, best_score, best_pctr, best_pcvr = j, i, score, pctr, pcvr
                 least_best = np.float32(math.log(best_score) - MARGIN)
             elif score > rival_score and party[i] != party[best]:
                 rival, rival_score = i, score
             if rival >= 0:
                 least_rival = np.float32(math.log(rival_score) - MARGIN)
-    return at, best, best_score, rival, rival_score, best_pctr
+    return at, best, best_score, rival, rival_score, best_pctr, best_pcvr
 
 
 def pick_best_plain(
     sums: NDArray[np.float32], columns: NDArray[np.uint16], base: float, bid: NDArray[np.float64],
-    per_click: NDArray[np.uint8], quality: NDArray[np.float64], party: NDArray[np.int32],
-    eligible: NDArray[np.bool_], start: int,
+    per_click: NDArray[np.uint8], conversion: Conversion, quality: NDArray[np.float64],
+    party: NDArray[np.int32], eligible: NDArray[np.bool_], start: int,
 ) -> Pick:  # fmt: skip
     """The kernels' twin: every exponential taken, every ad compared, in plain Python."""
     candidates = np.flatnonzero(eligible).tolist()
     order = candidates[start:] + candidates[:start]
-    pctr = {i: 1.0 / (1.0 + math.exp(-(base + sum(float(sums[c]) for c in columns[:, i])))) for i in order}
-    score = {i: float((bid[i] * (1000.0 * pctr[i]) if per_click[i] else bid[i]) * quality[i]) for i in order}
+
+    def rate(of: NDArray[np.float32], prior: float, i: int) -> float:
+        return 1.0 / (1.0 + math.exp(-(prior + sum(float(of[c]) for c in columns[:, i]))))
+
+    pctr = {i: rate(sums, base, i) for i in order}
+    pcvr = {
+        i: rate(conversion.sums, conversion.prior_logit[i], i) if conversion.paid[i] else 0.0 for i in order
+    }
+
+    def worth(i: int) -> float:
+        if conversion.paid[i]:
+            return float(bid[i] * (1000.0 * pctr[i] * pcvr[i]))
+        return float(bid[i] * (1000.0 * pctr[i]) if per_click[i] else bid[i])
+
+    score = {i: float(min(worth(i), conversion.most) * quality[i]) for i in order}
     if not order:
         return Pick(-1, -1, -math.inf, -1, -math.inf, 0.0)
     best = max(order, key=lambda i: score[i])
     others = [i for i in order if party[i] != party[best]]
     rival = max(others, key=lambda i: score[i], default=-1)
-    at = int(eligible[:best].sum())
-    return Pick(at, best, score[best], rival, score[rival] if others else -math.inf, pctr[best])
+    at, rival_score = int(eligible[:best].sum()), score[rival] if others else -math.inf
+    return Pick(at, best, score[best], rival, rival_score, pctr[best], pcvr[best])
 
 
 def tie_start(decision_hash: int, count: int) -> int:

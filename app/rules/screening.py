@@ -10,21 +10,22 @@ import numpy as np
 from numba import njit
 
 from app.rules.eligibility import judge, leave, lose, name_all, take_out
-from app.rules.ranking import bound_all, drop_below_floor, sum_rows
+from app.rules.ranking import bound_all, bound_conversions, drop_below_floor, sum_rows
 
 
 @njit(nogil=True, cache=True)
 def screen(  # type: ignore[no-untyped-def]
     program, sets, taken, standing, standing_totals, alive, passing, planes, totals, same, below,
     weights, touched, rows, shared, first, sums, columns, base, bid, quality, per_click, log_score, floor,
-    index, bound
+    index, bound, paid, conversion_weights, conversion_touched, conversion
 ):  # fmt: skip
     """Judge every ad, sum the rows where one is still in, and bound the scores; returns how many are left.
 
     Shape   as in eligibility and ranking. `standing` (words,) are the ads that stand and `standing_totals`
             (reasons,) why others do not; alive (>= words,) is written: the candidates; passing is scratch
             like it. `taken` are places that the request gave away already, lost as `same`; those under the
-            floor are lost as `below`.
+            floor are lost as `below`. paid (words,) are the ads paid by conversions: the second matrix is
+            read for those still in alone.
     Units   floor in micros per 1,000 impressions, 0 for none.
     """
     alive, passing = alive[: standing.size], passing[: standing.size]
@@ -35,10 +36,14 @@ def screen(  # type: ignore[no-untyped-def]
     sum_rows(weights, touched, rows, shared, first, alive, sums)
     left = name_all(alive, index)
     bound_all(sums, columns, base, log_score, per_click, index, left, bound)
+    passing[:] = alive & paid
+    if passing.any():
+        sum_rows(conversion_weights, conversion_touched, rows, shared, first, passing, conversion.sums)
+        bound_conversions(conversion, columns, index, left, bound)
     if floor > 0:
         passing[:] = alive
         left = drop_below_floor(
-            sums, columns, base, bid, quality, per_click, floor, index, left, bound, passing
+            sums, columns, base, bid, quality, per_click, conversion, floor, index, left, bound, passing
         )
         leave(alive, passing, planes[below], totals, below)
     return left
@@ -46,7 +51,7 @@ def screen(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def narrow(  # type: ignore[no-untyped-def]
-    ads, sums, columns, base, bid, quality, per_click, log_score, floor, index, bound
+    ads, sums, columns, base, bid, quality, per_click, log_score, floor, index, bound, conversion
 ):
     """Make candidates of some of the ads that were screened, for an auction of their own.
 
@@ -55,8 +60,11 @@ def narrow(  # type: ignore[no-untyped-def]
     """
     left = name_all(ads, index)
     bound_all(sums, columns, base, log_score, per_click, index, left, bound)
+    bound_conversions(conversion, columns, index, left, bound)
     if floor > 0:
-        left = drop_below_floor(sums, columns, base, bid, quality, per_click, floor, index, left, bound, ads)
+        left = drop_below_floor(
+            sums, columns, base, bid, quality, per_click, conversion, floor, index, left, bound, ads
+        )
     return left
 
 

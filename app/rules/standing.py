@@ -19,6 +19,7 @@ from app.domain.decisions import REASON_NUMBER
 
 PAUSED, ENDED = REASON_NUMBER["paused"], REASON_NUMBER["ended"]
 NOT_STARTED, BUDGET = REASON_NUMBER["not_started"], REASON_NUMBER["budget"]
+NO_CONVERSIONS = REASON_NUMBER["no_conversions"]
 HOUR, WEEKDAY = REASON_NUMBER["hour"], REASON_NUMBER["weekday"]
 ALL_HOURS = (1 << 24) - 1
 ALL_WEEKDAYS = (1 << 7) - 1
@@ -82,17 +83,23 @@ class Groups:
     zone: NDArray[np.int32]
 
 
-def stand(groups: Groups, stopped: NDArray[np.bool_], at_ms: int, moments: list[Moment]) -> NDArray[np.uint8]:
+def stand(
+    groups: Groups, stopped: NDArray[np.bool_], at_ms: int, moments: list[Moment],
+    unconverted: NDArray[np.bool_] | None = None,
+) -> NDArray[np.uint8]:  # fmt: skip
     """Give each group its reason for standing aside at `at_ms`, or 0.
 
-    Shape   stopped (g,): a budget of the group or its campaign is reached. Checked in the order of
-            REASONS: status, not started, ended, budget, hour, weekday. A flight ends at its end, exclusive.
+    Shape   stopped (g,): a budget of the group or its campaign is reached; unconverted (g,): it pays for
+            conversions and should have had some. Checked in the order of REASONS: status, not started,
+            ended, budget, no conversions, hour, weekday. A flight ends at its end, exclusive.
     """
     hour = np.array([moment.hour for moment in moments], dtype=np.uint32)[groups.zone]
     weekday = np.array([moment.weekday for moment in moments], dtype=np.uint8)[groups.zone]
     answer = np.zeros(len(groups.given), dtype=np.uint8)
     answer[(groups.weekdays >> weekday) & 1 == 0] = WEEKDAY  # last checked first: an earlier one overwrites
     answer[(groups.hours >> hour) & 1 == 0] = HOUR
+    if unconverted is not None:
+        answer[unconverted] = NO_CONVERSIONS
     answer[stopped] = BUDGET
     answer[groups.ends_at_ms <= at_ms] = ENDED
     answer[groups.starts_at_ms > at_ms] = NOT_STARTED

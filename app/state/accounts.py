@@ -1,7 +1,8 @@
 """What campaigns and ad groups may spend, have spent, and have in flight. Integers in micros.
 
 A charge is cut to what the budgets still hold, so billed never exceeds a budget. In flight is the value of
-what was answered and may yet happen (price x probability); it ebbs away with ticks.
+what was answered and may yet happen (price x probability), awaited that of clicks that may yet convert; both
+ebb away with ticks.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 NO_LIMIT = 2**62
 NO_DAY = -(2**40)  # a day that no account ever had
-_FIELDS = ("daily", "total", "spent", "spent_today", "spent_before", "day", "in_flight", "carry")
+_FIELDS = ("daily", "total", "spent", "spent_today", "spent_before", "day", "in_flight", "carry", "awaited")
 
 
 class Accounts:
@@ -21,7 +22,7 @@ class Accounts:
 
     `day` is the latest day (in the account's own zone) with a charge, spent_today its spend and spent_before
     that of the day before: lines may cross midnight out of order, and a held click is charged on its own day.
-    `carry` holds the thousandths of a micro that CPM charges have not yet made whole.
+    `carry` holds the thousandths of a micro that charges per impression have not yet made whole.
     """
 
     def __init__(self) -> None:
@@ -38,6 +39,7 @@ class Accounts:
     day: NDArray[np.int64]
     in_flight: NDArray[np.int64]
     carry: NDArray[np.int64]
+    awaited: NDArray[np.int64]
 
     def open(self) -> int:
         """Open an account without limits; returns its index."""
@@ -72,7 +74,7 @@ class Accounts:
 
     def open_at(self, index: int, day: int) -> bool:
         """Say whether an account may still take part in auctions: billed + in flight under its budgets."""
-        held, ever = int(self.in_flight[index]), int(self.spent[index])
+        held, ever = int(self.in_flight[index]) + int(self.awaited[index]), int(self.spent[index])
         today = self.spent_on(index, day)
         return today + held < int(self.daily[index]) and ever + held < int(self.total[index])
 
@@ -97,11 +99,16 @@ class Accounts:
         if field is not None:  # never below 0: a changed time zone may have moved the charge to another day
             field[index] = max(0, int(field[index]) + micros)
 
-    def ebb(self, elapsed_ms: int, window_ms: int) -> None:
-        """Let in-flight value fade, by elapsed / window, rounded so that it ends at nothing."""
-        held, elapsed = self.in_flight[: self.count], min(elapsed_ms, window_ms)
-        whole, rest = np.divmod(held, window_ms)  # in two parts: held x elapsed may pass 2^63
-        np.subtract(held, whole * elapsed - (-rest * elapsed // window_ms), out=held)
+    def wait_for(self, index: int, micros: int) -> None:
+        """Await a conversion's value, or (below 0) no longer."""
+        self.awaited[index] = max(0, int(self.awaited[index]) + micros)
+
+    def ebb(self, elapsed_ms: int, window_ms: int, conversion_window_ms: int = 86_400_000) -> None:
+        """Let what may yet happen fade, by elapsed / its window, rounded so that it ends at nothing."""
+        for held, window in ((self.in_flight, window_ms), (self.awaited, conversion_window_ms)):
+            present, elapsed = held[: self.count], min(elapsed_ms, window)
+            whole, rest = np.divmod(present, window)  # in two parts: held x elapsed may pass 2^63
+            np.subtract(present, whole * elapsed - (-rest * elapsed // window), out=present)
 
     def stopped(self, today: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Say which accounts have reached a budget, with what is in flight.
@@ -109,11 +116,8 @@ class Accounts:
         Shape   today (count,): each account's present day in its own zone.
         """
         n = self.count
-        spent_today = self.spent_each(today)
-        return np.asarray(
-            (self.spent[:n] + self.in_flight[:n] >= self.total[:n])
-            | (spent_today + self.in_flight[:n] >= self.daily[:n])
-        )
+        held, spent_today = self.in_flight[:n] + self.awaited[:n], self.spent_each(today)
+        return np.asarray((self.spent[:n] + held >= self.total[:n]) | (spent_today + held >= self.daily[:n]))
 
     def spent_each(self, today: NDArray[np.int64]) -> NDArray[np.int64]:
         """Say what each account was billed on its present day.
@@ -141,3 +145,4 @@ class Accounts:
         assert (self.spent_before[:n] >= 0).all()
         assert ((self.carry[:n] >= 0) & (self.carry[:n] < 1000)).all()
         assert (self.in_flight[:n] >= 0).all()
+        assert (self.awaited[:n] >= 0).all()

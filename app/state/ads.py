@@ -43,7 +43,8 @@ def parents_and_self(code: str) -> tuple[str, ...]:
 class View(NamedTuple):
     """The ads as an auction reads them, cut to the places given out.
 
-    Shape   as in Ads, `places` of them; alive (words,) has the bit of every ad that stands. `aside_*` count
+    Shape   as in Ads, `places` of them; alive (words,) has the bit of every ad that stands,
+            paid (words,) of those paid by conversions. `aside_*` count
             those that stand aside, by reason and campaign: (k,) each, pairs all different; aside_totals by
             reason. Archived ads are not counted.
     """
@@ -58,6 +59,9 @@ class View(NamedTuple):
     campaign: NDArray[np.int32]
     advertiser: NDArray[np.int32]
     alive: NDArray[np.uint64]
+    paid: NDArray[np.uint64]
+    per_conversion: NDArray[np.uint8]
+    prior_cvr_logit: NDArray[np.float64]
     aside_reason: NDArray[np.int64]
     aside_campaign: NDArray[np.int64]
     aside_count: NDArray[np.int64]
@@ -68,7 +72,9 @@ class Ads:
     """Arrays over ad places; `count` places were given out so far.
 
     Shape   columns (6, capacity) int32; the others (capacity,). own is the code of the creative's own
-            status, reason the one that holds now (own, else its group's standing).
+            status, reason the one that holds now (own, else its group's standing). per_click says whether
+            the worth depends on the pCTR, per_conversion whether on the pCVR, too.
+    Units   bid in micros as the auction takes it; target is an oCPM ad's target cost, else 0.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -83,6 +89,10 @@ class Ads:
         self.columns = np.zeros((COLUMNS_PER_AD, capacity), dtype=np.uint16)
         self.bid = np.ones(capacity, dtype=np.float64)
         self.per_click = np.zeros(capacity, dtype=np.uint8)
+        self.per_conversion = np.zeros(capacity, dtype=np.uint8)
+        self.target = np.zeros(capacity, dtype=np.int64)
+        self.prior_cvr_logit = np.zeros(capacity, dtype=np.float64)
+        self.default_prior_cvr_logit = 0.0
         self.quality = np.ones(capacity, dtype=np.float64)
         self.log_worth = np.zeros(capacity, dtype=np.float64)  # ln(bid), x 1000 where it is per click
         self.log_score = np.zeros(capacity, dtype=np.float32)
@@ -118,7 +128,9 @@ class Ads:
             places=n, columns=self.columns[:, :n], bid=self.bid[:n], log_score=self.log_score[:n],
             per_click=self.per_click[:n], quality=self.quality[:n], group=self.group[:n],
             campaign=self.campaign[:n], advertiser=self.advertiser[:n],
-            alive=bits_of(reason == 0, -(-n // 64)), aside_reason=distinct[0], aside_campaign=distinct[1],
+            alive=bits_of(reason == 0, -(-n // 64)),
+            paid=bits_of(self.per_conversion[:n] != 0, -(-n // 64)), per_conversion=self.per_conversion[:n],
+            prior_cvr_logit=self.prior_cvr_logit[:n], aside_reason=distinct[0], aside_campaign=distinct[1],
             aside_count=counts.astype(np.int64),
             aside_totals=np.bincount(reason[aside], minlength=len(REASON_CODES)).astype(np.int64),
         )  # fmt: skip
@@ -145,12 +157,14 @@ class Ads:
     ) -> None:
         """Write what a creative and those above it mean for its place (not its columns, nor standing)."""
         self.creatives[ad], self.groups[ad], self.campaigns[ad] = creative, group, campaign
-        per_click = group.pricing.kind == "cpc"
+        kind = group.pricing.kind
+        self.per_click[ad] = kind != "cpm"
+        self.per_conversion[ad] = kind in {"cpa", "ocpm"}
+        self.target[ad] = group.pricing.bid_micros if kind == "ocpm" else 0
+        own = campaign.prior_cvr
+        self.prior_cvr_logit[ad] = self.default_prior_cvr_logit if own is None else math.log(own / (1 - own))
         self.bid[ad] = group.pricing.bid_micros
-        self.per_click[ad] = per_click
-        worth = group.pricing.bid_micros * (1000.0 if per_click else 1.0)
-        self.log_worth[ad] = math.log(worth)
-        self.log_score[ad] = self.log_worth[ad] + math.log(self.quality[ad])
+        self.weigh(ad)
         self.duration_s[ad] = -1 if creative.duration_s is None else creative.duration_s
         self.sets.place(ad, self._keys(creative, group, advertiser))
         self.participation.place(ad, int(self.campaign[ad]))
@@ -160,6 +174,29 @@ class Ads:
         n = quality.size
         self.quality[:n] = quality
         self.log_score[:n] = self.log_worth[:n] + np.log(quality)
+
+    def weigh(self, ad: int) -> None:
+        """Work an ad's bid and quality into what its score is bounded with."""
+        self.log_worth[ad] = math.log(float(self.bid[ad]) * (1000.0 if self.per_click[ad] else 1.0))
+        self.log_score[ad] = self.log_worth[ad] + math.log(self.quality[ad])
+
+    def rebid(self, percent: NDArray[np.int64]) -> None:
+        """Have oCPM ads bid so many percent of their targets, at least a micro.
+
+        Shape   percent (ad groups,).
+        """
+        for ad in np.flatnonzero(self.target[: self.count]).tolist():
+            bid = max(1, int(self.target[ad]) * int(percent[self.group[ad]]) // 100)
+            if self.bid[ad] != bid:
+                self.bid[ad] = bid
+                self.weigh(ad)
+
+    def set_prior_cvr(self, prior_logit: float) -> None:
+        """Take a new prior CVR for the campaigns without one of their own."""
+        self.default_prior_cvr_logit = prior_logit
+        for ad, campaign in enumerate(self.campaigns):
+            if campaign is not None and campaign.prior_cvr is None:
+                self.prior_cvr_logit[ad] = prior_logit
 
     def _keys(self, creative: Creative, group: AdGroup, advertiser: Advertiser) -> list[Hashable]:
         keys = creative_keys(creative)

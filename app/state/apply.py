@@ -10,10 +10,8 @@ import math
 import struct
 from typing import Any, assert_never
 
-from msgspec import Struct
-
 from app.domain import ids
-from app.domain.catalogue import Creative, Placement
+from app.domain.catalogue import Creative, Placement, kind_of
 from app.domain.decisions import ServedAd
 from app.domain.ids import HOUR_MS
 from app.domain.lines import (
@@ -38,39 +36,26 @@ from app.domain.lines import (
     key_of,
 )
 from app.rules.ftrl import UNLEARN_HORIZON_EVENTS
-from app.rules.pricing import impression_charge
-from app.rules.standing import moment_at
-from app.state.accounts import NO_DAY
+from app.state.billing import charge, give_back, quote
+from app.state.converting import (
+    refund_conversion,
+    take_conversion,
+    try_click,
+    unlearn_click,
+    untry_click,
+)
 from app.state.opinions import slips, take_back, take_dismissal
+from app.state.receipts import Outcome, Receipt, receipt_of
 from app.state.recent import FATES, INVALID, LEARNED, REFUNDED, SKIPPED
 from app.state.state import Held, State
+
+__all__ = ["Outcome", "Receipt", "apply"]
 
 OUTAGE_MS = 60_000  # a longer silence between ticks: plans are laid anew behind it
 _COUNTED = frozenset({"learned", "skipped"})
 
 
-class Receipt(Struct, frozen=True):
-    """What became of an event. Units: micros. With a `code` the seeming fields tell what others are told."""
-
-    event_id: bytes
-    position: int
-    status: str  # counted | held
-    billed_micros: int = 0
-    unbilled_micros: int = 0
-    learned: bool = False
-    code: str | None = None  # why it is invalid
-    seeming_billed_micros: int = 0  # what a valid one would have been answered, for those who must not know
-    seeming_learned: bool = False
-
-
-class Outcome(Struct):
-    """What a line did: its receipt (events only) and the verdicts to write back to id rows."""
-
-    receipt: Receipt | None = None
-    verdicts: list[tuple[bytes, Verdict]] = []
-
-
-def apply(state: State, entry: Entry) -> Outcome:
+def apply(state: State, entry: Entry) -> Outcome:  # noqa: C901, PLR0912 - an arm for each kind of line
     """Fold one entry into the state.
 
     Cost    an impression or click: ~25 us; a catalogue line: ~50 us for each creative under it.
@@ -86,9 +71,11 @@ def apply(state: State, entry: Entry) -> Outcome:
             return _shown(state, entry, line)
         case Clicked():
             return _clicked(state, entry, line)
+        case Converted():
+            return take_conversion(state, entry, line)
         case Dismissed():
             return _dismissed(state, entry, line)
-        case Converted() | Noticed() | Returned():
+        case Noticed() | Returned():
             return _noted(state, entry.position, line)
         case Refunded():
             return _refunded(state, entry, line)
@@ -116,7 +103,7 @@ def _shown(state: State, entry: Entry, line: Shown) -> Outcome:
     code = state.traffic.shown(line) or None
     if code is not None and state.traffic.blocks:
         return _shown_invalid(state, entry, line, code)
-    billed, unbilled = _charge(state, ad, line.at_ms) if ad.price_kind == "cpm" else (0, 0)
+    billed, unbilled = charge(state, ad, "impression", line.at_ms)
     fate, p = SKIPPED, 0.0
     if not state.silent():
         fate = LEARNED
@@ -126,7 +113,7 @@ def _shown(state: State, entry: Entry, line: Shown) -> Outcome:
     state.quality.shown(ad.creative_id)
     event = line.event_id
     outcome = Outcome(
-        _receipt(event, entry.position, billed, unbilled, fate == LEARNED, code),
+        receipt_of(event, entry.position, billed, unbilled, fate == LEARNED, code),
         [(event, Verdict(FATES[fate], billed, unbilled, code))],
     )
     state.mix(struct.pack("<qdqqB", entry.position, p, billed, unbilled, fate), event, ad.rows, ad.columns)
@@ -137,7 +124,7 @@ def _shown(state: State, entry: Entry, line: Shown) -> Outcome:
 def _shown_invalid(state: State, entry: Entry, line: Shown, code: str) -> Outcome:
     """Take note of an impression that nobody saw: it bills and teaches nothing, and its click is invalid."""
     ad, event = line.ad, line.event_id
-    seeming = _quote(state, ad, line.at_ms) if ad.price_kind == "cpm" else 0
+    seeming = quote(state, ad, "impression", line.at_ms)
     state.recent.add(entry.position, line.at_ms, ad.pctr, 0.0, INVALID, 0)
     outcome = Outcome(
         Receipt(event, entry.position, "counted", 0, 0, False, code, seeming, not state.silent()),
@@ -154,13 +141,6 @@ def _settle_waiting(state: State, entry: Entry, outcome: Outcome, fate: str) -> 
     if waiting is not None:
         late = _settle_click(state, waiting.position, waiting.line, entry.position, fate)
         outcome.verdicts += late.verdicts
-
-
-def _receipt(
-    event: bytes, position: int, billed: int, unbilled: int, learned: bool, code: str | None
-) -> Receipt:
-    """Write the receipt of an event that counted as valid, `code` or not."""
-    return Receipt(event, position, "counted", billed, unbilled, learned, code, billed, learned)
 
 
 def _clicked(state: State, entry: Entry, line: Clicked) -> Outcome:
@@ -196,19 +176,17 @@ def _settle_click(
     if slips(state, line, impression_position):
         _take_along(state, impression_position, ad)
         return _clicked_invalid(state, position, line, ACCIDENTAL, learned=impression_fate == "learned")
-    record = state.recent.find(impression_position)
-    billed, unbilled = _charge(state, ad, line.at_ms) if ad.price_kind == "cpc" else (0, 0)
+    billed, unbilled = charge(state, ad, "click", line.at_ms)
     learned = impression_fate == "learned"
     p = float("nan")
     if learned:
         p = state.model.learn(ad.rows, ad.columns, state.prior_of(ad.placement_id), 0.0, 1.0)
-    if record is not None:
-        record["clicked"], record["p_clicked"] = 1, p
-        record["click_position"], record["click_billed_micros"] = position, billed
+    p_trial = try_click(state, line, learned)
+    state.recent.add_click(impression_position, position, p, billed, p_trial)
     state.progress.clicked()
-    state.mix(struct.pack("<qdqq", position, p, billed, unbilled), event, ad.rows, ad.columns)
+    state.mix(struct.pack("<qddqq", position, p, p_trial, billed, unbilled), event, ad.rows, ad.columns)
     verdict = Verdict("learned" if learned else "skipped", billed, unbilled, code)
-    return Outcome(_receipt(event, position, billed, unbilled, learned, code), [(event, verdict)])
+    return Outcome(receipt_of(event, position, billed, unbilled, learned, code), [(event, verdict)])
 
 
 def _clicked_invalid(
@@ -217,7 +195,7 @@ def _clicked_invalid(
     """Take note of a click that nobody meant. The click stream is alive all the same."""
     ad, event = line.ad, line.event_id
     state.progress.unanswered = 0.0
-    seeming = _quote(state, ad, line.at_ms) if ad.price_kind == "cpc" else 0
+    seeming = quote(state, ad, "click", line.at_ms)
     state.mix(struct.pack("<q", position), event, code.encode())
     receipt = Receipt(event, position, "counted", 0, 0, False, code, seeming, learned)
     return Outcome(receipt, [(event, Verdict("invalid", code=code))])
@@ -240,7 +218,7 @@ def _dismissed(state: State, entry: Entry, line: Dismissed) -> Outcome:
     return outcome
 
 
-def _noted(state: State, position: int, line: Converted | Dismissed | Noticed | Returned) -> Outcome:
+def _noted(state: State, position: int, line: Dismissed | Noticed | Returned) -> Outcome:
     """Count an event that neither bills nor teaches yet."""
     event = line.event_id
     code = None if isinstance(line, Noticed) else state.traffic.noted(line) or None
@@ -249,51 +227,11 @@ def _noted(state: State, position: int, line: Converted | Dismissed | Noticed | 
     return Outcome(Receipt(event, position, "counted", code=code), [(event, Verdict(fate, code=code))])
 
 
-def _quote(state: State, ad: ServedAd, at_ms: int) -> int:
-    """Tell what `_charge` would bill, and bill nothing."""
-    catalogue = state.catalogue
-    group_at, campaign_at, day = _accounts_of(state, ad, at_ms)
-    groups, campaigns = catalogue.group_accounts, catalogue.campaign_accounts
-    amount = ad.price_micros
-    if ad.price_kind == "cpm":
-        amount, _ = impression_charge(ad.price_micros, int(groups.carry[group_at]))
-    return min(amount, groups.left(group_at, day), campaigns.left(campaign_at, day))
-
-
-def _charge(state: State, ad: ServedAd, at_ms: int) -> tuple[int, int]:
-    """Bill an ad's action at its token's price, cut to what the budgets hold: (billed, unbilled) micros."""
-    catalogue = state.catalogue
-    group_at, campaign_at, day = _accounts_of(state, ad, at_ms)
-    groups, campaigns = catalogue.group_accounts, catalogue.campaign_accounts
-    amount = ad.price_micros
-    if ad.price_kind == "cpm":
-        amount, groups.carry[group_at] = impression_charge(ad.price_micros, int(groups.carry[group_at]))
-    billed = min(amount, groups.left(group_at, day), campaigns.left(campaign_at, day))
-    were_open = groups.open_at(group_at, day), campaigns.open_at(campaign_at, day)
-    groups.bill(group_at, day, billed)
-    campaigns.bill(campaign_at, day, billed)
-    if (groups.open_at(group_at, day), campaigns.open_at(campaign_at, day)) != were_open:
-        state.restand()
-    return billed, amount - billed
-
-
-def _accounts_of(state: State, ad: ServedAd, at_ms: int) -> tuple[int, int, int]:
-    """Find who pays for an ad, and on which day of theirs: (group's, campaign's account, day)."""
-    catalogue = state.catalogue
-    group, campaign = catalogue.payers(ad.creative_id)
-    day = moment_at(campaign.time_zone, at_ms).day
-    return catalogue.group_index[group.id], catalogue.campaign_index[campaign.id], day
-
-
 def _refunded(state: State, entry: Entry, line: Refunded) -> Outcome:
     target = line.target
     impression = target.event_id if isinstance(target, Shown) else target.refers_to
     state.held.pop(impression or b"", None)
-    record = None
-    if isinstance(target, Shown):
-        record = state.recent.find(line.target_position)
-    elif isinstance(target, Clicked):
-        record = state.recent.find_click(line.target_position, line.impression_position)
+    record, field = _record_of(state, line)
     verdict = entry.referred.verdict if entry.referred is not None else None
     fate = verdict.fate if verdict is not None else ""
     if record is not None:
@@ -301,14 +239,12 @@ def _refunded(state: State, entry: Entry, line: Refunded) -> Outcome:
     if fate in _COUNTED:
         take_back(state, line)
     if record is not None:
-        field = "billed_micros" if isinstance(target, Shown) else "click_billed_micros"
         billed = int(record[field])
         record[field] = 0
     else:
         billed = verdict.billed_micros if verdict is not None else 0
-    if billed:
-        _give_back(state, target, billed)
-    unlearned = record is not None and _unlearn(state, record, target.ad)
+    give_back(state, target.ad, target.at_ms, billed)
+    unlearned = fate in _COUNTED and _take_out(state, target, record)
     state.mix(struct.pack("<qqB", entry.position, billed, unlearned))
     event = line.event_id
     code = ACCIDENTAL if line.reason == ACCIDENTAL else None
@@ -318,16 +254,26 @@ def _refunded(state: State, entry: Entry, line: Refunded) -> Outcome:
     )
 
 
-def _give_back(state: State, target: Shown | Clicked | Converted, billed: int) -> None:
-    """Reopen the budgets for what was billed: the total, and its day's while that is known."""
-    catalogue = state.catalogue
-    group_at, campaign_at, day = _accounts_of(state, target.ad, target.at_ms)
-    _, campaign = catalogue.payers(target.ad.creative_id)
-    if target.at_ms <= catalogue.zone_since.get(campaign.id, -1):
-        day = NO_DAY  # it was billed on a day of another zone's
-    catalogue.group_accounts.refund(group_at, day, billed)
-    catalogue.campaign_accounts.refund(campaign_at, day, billed)
-    state.restand()
+def _record_of(state: State, line: Refunded) -> tuple[Any, str]:
+    """Find what is remembered of the event taken back, and the field of what it was billed."""
+    match line.target:
+        case Shown():
+            return state.recent.find(line.target_position), "billed_micros"
+        case Clicked():
+            return state.recent.find_click(line.target_position), "click_billed_micros"
+        case Converted():
+            return state.conversions.find(line.target_position), "billed_micros"
+        case _:
+            assert_never(line.target)
+
+
+def _take_out(state: State, target: Shown | Clicked | Converted, record: Any) -> bool:
+    """Take an event out of what was counted and learned; says whether the models forgot it."""
+    if isinstance(target, Converted):
+        return refund_conversion(state, target, record)
+    if isinstance(target, Clicked):
+        untry_click(state, target)
+    return record is not None and _unlearn(state, record, target.ad)
 
 
 def _unlearn(state: State, record: Any, ad: ServedAd) -> bool:
@@ -336,6 +282,7 @@ def _unlearn(state: State, record: Any, ad: ServedAd) -> bool:
     age = state.recent.next - state.recent.place_of(int(record["position"]))
     if fate != LEARNED or age > UNLEARN_HORIZON_EVENTS:
         return False
+    unlearn_click(state, record, ad, ids.event_id(key_of(ad), "click"))
     if not math.isnan(record["p_clicked"]):  # the click was learned too
         state.model.unlearn(ad.rows, ad.columns, float(record["p_clicked"]), 0.0, 1.0)
     state.model.unlearn(ad.rows, ad.columns, float(record["p_shown"]), 1.0, 0.0)
@@ -346,11 +293,16 @@ def _ticked(state: State, line: Ticked) -> Outcome:
     elapsed_ms = max(0, line.at_ms - state.clock_ms)
     catalogue = state.catalogue
     for accounts in (catalogue.group_accounts, catalogue.campaign_accounts):
-        accounts.ebb(elapsed_ms, state.settings.in_flight_s * 1000)
+        accounts.ebb(
+            elapsed_ms, state.settings.in_flight_s * 1000, state.settings.in_flight_conversion_s * 1000
+        )
     for group_id, micros in line.in_flight:
         at = catalogue.group_index[group_id]
         catalogue.group_accounts.in_flight[at] += micros
         catalogue.campaign_accounts.in_flight[catalogue.group_campaign[at]] += micros
+    if state.goals.tick(elapsed_ms):
+        catalogue.ads.rebid(state.goals.percent)
+        state.mix(state.goals.percent[: state.goals.groups].tobytes())
     _pace(state, line, elapsed_ms)
     outcome = Outcome(None, _expire_held(state))
     state.progress.close(state.recent.close(state.clock_ms - state.settings.click_window_s * 1000))
@@ -386,16 +338,22 @@ def _free_rested(state: State) -> None:
     """Free at most one rested place of each kind a tick: clearing a column takes about a millisecond."""
     before_ms = state.clock_ms - state.settings.column_rest_s * 1000
     catalogue = state.catalogue
+    models = state.model, state.conversion_model
     column = catalogue.columns.rested(before_ms)
     if column is not None:
-        state.model.clear_column(catalogue.columns.release(column))
+        at = catalogue.columns.release(column)
+        for model in models:
+            model.clear_column(at)
     row = catalogue.rows.rested(before_ms)
     if row is not None:
-        state.model.clear_row(catalogue.rows.release(row))
+        at = catalogue.rows.release(row)
+        for model in models:
+            model.clear_row(at)
     ad = catalogue.ads.places.rested(before_ms)
     if ad is not None:
         freed = catalogue.ads.places.release(ad)
-        state.model.clear_column(catalogue.first_ad_column + freed)
+        for model in models:
+            model.clear_column(catalogue.first_ad_column + freed)
         state.quality.clear(freed)
 
 
@@ -415,7 +373,9 @@ def _told_of_people(state: State, line: Profiled | Erased) -> Outcome:
 
 def _catalogued(state: State, line: Catalogued) -> Outcome:
     thing = line.thing
+    before = state.catalogue.get(kind_of(thing), thing.id)
     state.catalogue.take(thing, line.at_ms)
+    state.pursue(thing, before)
     if isinstance(thing, Placement):
         state.take_placement(thing)
     elif isinstance(thing, Creative):

@@ -52,6 +52,7 @@ class Slate(NamedTuple):
     sums: NDArray[np.float32]
     prior_logit: float
     floor_micros: int
+    conversion: ranking.Conversion
     deal: Deal | None = None
 
 
@@ -72,6 +73,7 @@ class Chooser:
         self.left = 0
         self.offers: list[deals.Offer] = []
         self.sums = np.zeros(state.model.stride, dtype=np.float32)
+        self.conversion_sums = np.zeros_like(self.sums)
         self.totals = np.zeros(len(REASON_CODES), dtype=np.int64)
         self.losers = self.counting = Losers(words)
 
@@ -116,7 +118,10 @@ class Chooser:
         if publisher:
             own.append(features.hashed_row("publisher", publisher))
         floor = max(ask.floor_micros, placement.floor_micros if placement else 0)
-        return Slate(ask, placement, view, common + own, self.sums, state.prior_of(ask.placement_id), floor)
+        most = float(state.settings.max_ecpm_micros) or np.inf
+        conversion = ranking.Conversion(self.conversion_sums, view.prior_cvr_logit, view.per_conversion, most)
+        prior = state.prior_of(ask.placement_id)
+        return Slate(ask, placement, view, common + own, self.sums, prior, floor, conversion)
 
     def _place(
         self, request: AdRequest, ask: Ask, decision_id: bytes, view: View, common: list[int],
@@ -145,6 +150,7 @@ class Chooser:
     def screen(self, request: AdRequest, slate: Slate, taken: list[int], decision_hash: int) -> None:
         """Judge every ad for a placement and bound the scores of those that may win: `left` candidates."""
         view, model, catalogue = slate.view, self.state.model, self.state.catalogue
+        conversions = self.state.conversion_model
         self.counting.begin(view)
         self.offers = deals.offers_of(catalogue, slate.ask) if slate.ask.deals else []
         program = program_of(catalogue, request, slate.ask, slate.placement, decision_hash, self.offers)
@@ -153,14 +159,15 @@ class Chooser:
             program = np.concatenate([program, dismissals.program_of(catalogue.ads, away)])
         if taken and slate.placement is not None and slate.placement.separation:
             program = np.concatenate([program, separation.program_of(catalogue, slate.placement, taken)])
-        floor = 0.0 if self.offers else float(slate.floor_micros)
+        floor = 0.0 if self.offers else _floor_of(slate)
         self.left = screening.screen(
             program, catalogue.ads.sets.rows,
             np.array(taken, dtype=np.int64) if taken else _NOBODY, view.alive, view.aside_totals, self.alive,
             self.passing, self.counting.planes, self.totals, _SAME, _BELOW_FLOOR,
             model.w, model.touched, np.array(slate.rows, dtype=np.int32), catalogue.columns.used,
             catalogue.first_ad_column, slate.sums, view.columns, slate.prior_logit, view.bid, view.quality,
-            view.per_click, view.log_score, floor, self.index, self.bound,
+            view.per_click, view.log_score, floor, self.index, self.bound, view.paid, conversions.w,
+            conversions.touched, slate.conversion,
         )  # fmt: skip
         if self.offers:
             self._set_deals_apart(slate)
@@ -182,7 +189,7 @@ class Chooser:
         view = slate.view
         self.left = screening.narrow(
             ads, slate.sums, view.columns, slate.prior_logit, view.bid, view.quality, view.per_click,
-            view.log_score, float(slate.floor_micros), self.index, self.bound,
+            view.log_score, _floor_of(slate), self.index, self.bound, slate.conversion,
         )  # fmt: skip
 
     def _sell_deals(self, slate: Slate, decision_id: bytes, wins: list[Win], taken: list[int]) -> int:
@@ -218,8 +225,9 @@ class Chooser:
         party = view.group if by_group else view.advertiser  # whose bid it is: never sets its own price
         return ranking.Pick(
             *ranking.pick_best(
-                slate.sums, view.columns, slate.prior_logit, view.bid, view.per_click, view.quality, party,
-                self.index, self.left, self.bound, ranking.tie_start(crc32(decision_id), self.left),
+                slate.sums, view.columns, slate.prior_logit, view.bid, view.per_click, slate.conversion,
+                view.quality, party, self.index, self.left, self.bound,
+                ranking.tie_start(crc32(decision_id), self.left),
             )
         )  # fmt: skip
 
@@ -255,8 +263,8 @@ class Chooser:
         assert creative is not None
         assert group is not None
         assert campaign is not None
-        bid = group.pricing.bid_micros
-        v = 1000.0 * pick.pctr if ads.per_click[at] else 1.0
+        bid, kind = int(ads.bid[at]), group.pricing.kind
+        v = pricing.ecpm_per_bid(kind, pick.pctr, pick.pcvr)
         fixed = slate.deal is not None and slate.deal.at == FIXED_PRICE
         if fixed:
             pick = pick._replace(rival=-1, rival_score=-np.inf)
@@ -264,11 +272,11 @@ class Chooser:
         cleared = slate.floor_micros if fixed else pricing.expected_ecpm_micros(price, v)
         return Win(
             ad_index=ad_index, creative_index=at, creative_id=creative.id, ad_group_id=group.id,
-            campaign_id=campaign.id, advertiser_id=campaign.advertiser_id, kind=group.pricing.kind,
-            bid_micros=bid, price_micros=price, ecpm_micros=round(bid * v),
+            campaign_id=campaign.id, advertiser_id=campaign.advertiser_id, kind=kind, bid_micros=bid,
+            price_micros=price, ecpm_micros=round(min(bid * v, slate.conversion.most)),
             cleared_ecpm_micros=cleared, pctr=pick.pctr,
             columns=tuple(ads.columns[:, at].tolist()), generation=ads.places.generation.get(at, 0),
-            rival_index=pick.rival, deal_id=slate.deal.id if slate.deal is not None else "",
+            rival_index=pick.rival, deal_id=slate.deal.id if slate.deal is not None else "", pcvr=pick.pcvr,
         )  # fmt: skip
 
     def _count_outbid(self, view: View, taken: list[int]) -> None:
@@ -282,6 +290,11 @@ class Chooser:
         """Tell the placement's losers by reason. Winners are nobody's loss."""
         totals: list[int] = self.totals.tolist()
         return {code: count for code, count in zip(REASON_CODES, totals, strict=True) if count}
+
+
+def _floor_of(slate: Slate) -> float:
+    """Nobody's worth counts more than the limit, so a floor above it is above everybody."""
+    return float(slate.floor_micros) if slate.floor_micros <= slate.conversion.most else np.inf
 
 
 def _nothing(ask: Ask, decision_id: bytes, code: str) -> Placed:

@@ -14,6 +14,7 @@ from app.domain.catalogue import Placement
 from app.domain.decisions import Choice, Win
 from app.domain.requests import AdRequest
 from app.rules import ranking
+from app.rules.pricing import ecpm_per_bid
 from app.state.catalogue import column_keys
 from app.state.choose import Chooser, Preview, Slate
 from app.state.row_names import RowNames
@@ -35,8 +36,9 @@ class Cell(Struct, frozen=True):
 class Candidate(Struct, frozen=True, kw_only=True):
     """An ad that could have won, as the auction saw it.
 
-    Units   bid and ecpm in micros; score = bid x v x quality, v as in DESIGN. `main` are the cells of row 0
-            or column 0, `crosses` the strongest others; logit = prior_logit + all of them.
+    Units   bid and ecpm in micros; score = bid x v x quality, v as in DESIGN. An oCPM ad's bid is its target
+            cost times its present multiplier; pcvr is 0 where the ad is not paid by conversions. `main` are
+            the cells of row 0 or column 0, `crosses` the strongest others; logit = prior_logit + all of them.
     """
 
     creative_index: int
@@ -59,6 +61,8 @@ class Candidate(Struct, frozen=True, kw_only=True):
     crosses_left_out_sum: float
     uncertainty: float
     variance: float
+    pcvr: float = 0.0
+    target_cpa_micros: int | None = None
 
 
 class Slot(Struct, frozen=True, kw_only=True):
@@ -145,7 +149,7 @@ class Explainer(Chooser):
         win = super()._price(slate, pick, ad_index)
         ads = self.state.catalogue.ads
         quality = float(ads.quality[pick.best])
-        v = 1000.0 * pick.pctr if ads.per_click[pick.best] else 1.0
+        v = ecpm_per_bid(win.kind, pick.pctr, pick.pcvr)
         rival = ads.creatives[win.rival_index] if win.rival_index >= 0 else None
         floor = slate.floor_micros
         self._slots[self._now].append(
@@ -164,9 +168,15 @@ class Explainer(Chooser):
         """Find the ads of the highest exact scores among those still in, best first."""
         view = slate.view
         short = self._shortlist(self.index[: self.left], self.bound[: self.left])
-        logits = slate.prior_logit + slate.sums[view.columns[:, short]].sum(axis=0, dtype=np.float64)
+        columns = view.columns[:, short]
+        logits = slate.prior_logit + slate.sums[columns].sum(axis=0, dtype=np.float64)
         v = np.where(view.per_click[short] != 0, 1000.0 / (1.0 + np.exp(-logits)), 1.0)
-        order = np.argsort(-view.bid[short] * v * view.quality[short], kind="stable")[: self._count]
+        if view.paid.any():
+            second = slate.conversion.sums[columns].sum(axis=0, dtype=np.float64)
+            pcvr = 1.0 / (1.0 + np.exp(-(view.prior_cvr_logit[short] + second)))
+            v = np.where(view.per_conversion[short] != 0, v * pcvr, v)
+        worth = np.minimum(view.bid[short] * v, slate.conversion.most)
+        order = np.argsort(-worth * view.quality[short], kind="stable")[: self._count]
         finalists: list[int] = short[order].tolist()
         return sorted(finalists, key=lambda at: -self._worth(slate, at)[1])
 
@@ -174,16 +184,16 @@ class Explainer(Chooser):
         """Keep those whose upper bound reaches the best ones' lower bounds."""
         if index.size <= self._count:
             return index
-        least = np.partition(bounds, -self._count)[-self._count] - ranking.TANGENT_GAP - ranking.MARGIN
+        least = np.partition(bounds, -self._count)[-self._count] - 2 * ranking.TANGENT_GAP - ranking.MARGIN
         return np.compress(bounds >= least, index)
 
-    def _worth(self, slate: Slate, at: int) -> tuple[float, float, float]:
-        """Compute one ad's (ecpm, score, pctr) by the auction's own arithmetic."""
+    def _worth(self, slate: Slate, at: int) -> tuple[float, float, float, float]:
+        """Compute one ad's (ecpm, score, pctr, pcvr) by the auction's own arithmetic."""
         view = slate.view
-        worth, pctr = ranking.worth_at(
-            slate.sums, view.columns, slate.prior_logit, view.bid, view.per_click, at
+        worth, pctr, pcvr = ranking.worth_at(
+            slate.sums, view.columns, slate.prior_logit, view.bid, view.per_click, slate.conversion, at
         )
-        return float(worth), float(worth * view.quality[at]), float(pctr)
+        return float(worth), float(worth * view.quality[at]), float(pctr), float(pcvr)
 
     def _candidate(self, slate: Slate, at: int) -> Candidate:
         ads = self.state.catalogue.ads
@@ -191,7 +201,7 @@ class Explainer(Chooser):
         assert creative is not None
         assert group is not None
         assert campaign is not None
-        ecpm, score, pctr = self._worth(slate, at)
+        ecpm, score, pctr, pcvr = self._worth(slate, at)
         columns = ads.columns[:, at].tolist()
         logit = ranking.logit_at(slate.sums, slate.view.columns, slate.prior_logit, at)
         advertiser = self.state.catalogue.above(group)[1]
@@ -202,11 +212,12 @@ class Explainer(Chooser):
         return Candidate(
             creative_index=at, creative_id=creative.id, ad_group_id=group.id, campaign_id=campaign.id,
             advertiser_id=campaign.advertiser_id, kind=group.pricing.kind,
-            bid_micros=group.pricing.bid_micros, ecpm_micros=round(ecpm), quality=float(ads.quality[at]),
+            bid_micros=int(ads.bid[at]), ecpm_micros=round(ecpm), quality=float(ads.quality[at]),
             score=score, pctr=pctr, logit=float(logit), prior_logit=slate.prior_logit,
             columns=names, main=main, crosses=crosses, crosses_left_out=len(left_out),
             crosses_left_out_sum=sum(left_out),
-            uncertainty=uncertainty, variance=variance,
+            uncertainty=uncertainty, variance=variance, pcvr=pcvr,
+            target_cpa_micros=int(ads.target[at]) or None,
         )  # fmt: skip
 
     def _cells(

@@ -23,6 +23,7 @@ SHOWN = np.dtype(
         ("click_position", "<i8"),
         ("fate", "u1"),
         ("clicked", "u1"),
+        ("p_trial", "<f8"),  # the p that its click was learned with as a trial; nan where it was none
     ]
 )
 FATES = ("learned", "skipped", "invalid", "refunded")
@@ -40,6 +41,7 @@ class Recent:
         self.ring: NDArray[Any] = np.zeros(capacity, dtype=SHOWN)
         self.next = 0
         self.closed = 0
+        self._clicks: dict[int, int] = {}  # the ring's index of a click, by the click's position
 
     @property
     def first(self) -> int:
@@ -48,10 +50,19 @@ class Recent:
 
     def add(self, position: int, at_ms: int, pctr: float, p: float, fate: int, billed_micros: int) -> None:
         """Remember an impression."""
-        self.ring[self.next % self.capacity] = (
-            position, at_ms, pctr, p, np.nan, billed_micros, 0, 0, fate, 0,
-        )  # fmt: skip
+        at = self.next % self.capacity
+        if self.next >= self.capacity:
+            self._clicks.pop(int(self.ring["click_position"][at]), None)
+        self.ring[at] = (position, at_ms, pctr, p, np.nan, billed_micros, 0, 0, fate, 0, np.nan)
         self.next += 1
+
+    def add_click(self, impression: int, position: int, p: float, billed_micros: int, p_trial: float) -> None:
+        """Remember a click beside its impression, while that is remembered."""
+        record = self.find(impression)
+        if record is not None:
+            record["clicked"], record["p_clicked"], record["p_trial"] = 1, p, p_trial
+            record["click_position"], record["click_billed_micros"] = position, billed_micros
+            self._clicks[position] = self.place_of(impression) % self.capacity
 
     def place_of(self, position: int) -> int:
         """Find the first place at or after a journal position.
@@ -75,16 +86,10 @@ class Recent:
             return self.ring[place % self.capacity]
         return None
 
-    def find_click(self, position: int, impression_position: int | None) -> Any:
-        """Find the record whose click stands at a journal position, by its impression's position.
-
-        Without one (the impression came while the click was being taken back) all are looked at: ~1 ms.
-        """
-        if impression_position is None:
-            found = np.flatnonzero(self.ring["click_position"] == position)
-            return self.ring[int(found[0])] if found.size else None
-        record = self.find(impression_position)
-        return record if record is not None and record["click_position"] == position else None
+    def find_click(self, position: int) -> Any:
+        """Find the record whose click stands at a journal position, or None when forgotten."""
+        at = self._clicks.get(position)
+        return None if at is None else self.ring[at]
 
     def close(self, before_ms: int) -> NDArray[Any]:
         """Hand over the impressions whose click window closed, each once, oldest first."""
@@ -112,4 +117,7 @@ class Recent:
         """Take back what `parts` copied."""
         self.next, self.closed = next_place, closed
         records = part.view(SHOWN)
-        self.ring[np.arange(next_place - len(records), next_place) % self.capacity] = records
+        places = np.arange(next_place - len(records), next_place) % self.capacity
+        self.ring[places] = records
+        clicked = places[records["click_position"] != 0]
+        self._clicks = dict(zip(self.ring["click_position"][clicked].tolist(), clicked.tolist(), strict=True))

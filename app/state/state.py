@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.catalogue import Placement, Thing
+from app.domain.catalogue import AdGroup, Campaign, Placement, Thing
 from app.domain.decisions import ServedAd
 from app.domain.ids import HOUR_MS
 from app.domain.keys import ApiKey
@@ -23,8 +23,11 @@ from app.rules import features, standing
 from app.rules.ftrl import Rates
 from app.rules.standing import Moment
 from app.state.catalogue import Catalogue
+from app.state.conversions import Conversions
 from app.state.dismissals import Dismissals
+from app.state.goals import Goals
 from app.state.keys import Keys
+from app.state.ledger import Ledger
 from app.state.model import Model
 from app.state.pacing import Pacing
 from app.state.people import People
@@ -54,11 +57,15 @@ class State:
         self.position = 0
         self.clock_ms = 0
         self.hash = bytes(16)
-        self.model = Model(columns)
+        self.model = Model(columns)  # clicks of impressions
+        self.conversion_model = Model(columns)  # conversions of clicks
         self.catalogue = Catalogue(columns, self.settings.time_zone)
         self.supply = Supply()
         self.pacing = Pacing(self.catalogue)
         self.recent = Recent(recent)
+        self.conversions = Conversions()
+        self.ledger = Ledger()
+        self.goals = Goals()
         self.progress = Progress()
         self.traffic = Traffic()
         self.keys = Keys()
@@ -68,6 +75,9 @@ class State:
         self.held: dict[bytes, Held] = {}  # by the impression's event id
         self.prior_logit = logit(self.settings.prior_ctr)
         self.placement_prior: dict[str, float] = {}  # logits, of the placements that have their own
+        self.conversion_prior_logit = logit(self.settings.prior_cvr)
+        self.catalogue.ads.set_prior_cvr(self.conversion_prior_logit)
+        self.rates_micros: dict[str, int] = {}  # account micros per unit of a currency
         self.moments: list[Moment] = [Moment(0, 0, 0)]
         self.group_standing: NDArray[np.uint8] = np.zeros(0, dtype=np.uint8)
 
@@ -76,6 +86,11 @@ class State:
     def prior_of(self, placement_id: str) -> float:
         """The prior logit of a placement: its own, or the node's."""
         return self.placement_prior.get(placement_id, self.prior_logit)
+
+    def conversion_prior_of(self, creative_id: str) -> float:
+        """The prior logit of a conversion after a click: the campaign's own, or the node's."""
+        prior = self.catalogue.payers(creative_id)[1].prior_cvr
+        return self.conversion_prior_logit if prior is None else logit(prior)
 
     def row_of(self, placement_id: str) -> int:
         """The matrix row of a placement: its own, or a hashed one where it is not registered."""
@@ -103,12 +118,12 @@ class State:
         self.settings = settings
         self.catalogue.zones[0] = settings.time_zone
         self.traffic.configure(settings)
-        self.model.configure(
-            Rates(
-                settings.alpha, settings.cross_alpha, settings.beta, settings.l1, settings.cross_l1,
-                settings.l2,
-            )
-        )  # fmt: skip
+        rates = Rates(
+            settings.alpha, settings.cross_alpha, settings.beta, settings.l1, settings.cross_l1, settings.l2
+        )
+        self.model.configure(rates)
+        self.conversion_model.configure(rates)
+        self._take_prior_cvr(logit(settings.prior_cvr))
         if self.prior_logit != old_prior and self.model.touched.any():
             block = features.BLOCKS["unregistered"]
             rows = [*range(block.start, block.end)]
@@ -117,6 +132,42 @@ class State:
             ]
             for row in rows:
                 self.model.shift_main(row, old_prior - self.prior_logit)
+
+    def _take_prior_cvr(self, prior_logit: float) -> None:
+        old, self.conversion_prior_logit = self.conversion_prior_logit, prior_logit
+        for thing in self.catalogue.things["campaign"].values():
+            assert isinstance(thing, Campaign)
+            if thing.prior_cvr is None:
+                self._shift_prior_cvr(thing.id, old - prior_logit)
+                self.goals.prior_cvr[self.catalogue.campaign_index[thing.id]] = self.settings.prior_cvr
+        self.catalogue.ads.set_prior_cvr(prior_logit)
+
+    def _shift_prior_cvr(self, campaign_id: str, by: float) -> None:
+        """Make up for a campaign's changed prior in its column's main cell, where that has learned."""
+        column = self.catalogue.columns.by_key.get(("campaign", campaign_id))
+        if column is not None and self.conversion_model.n[0, column] > 0:
+            self.conversion_model.shift_main(0, by, column)
+
+    def pursue(self, thing: Thing, before: Thing | None = None) -> None:
+        """Take over what a thing of the catalogue, `before` it was this, means for money and conversions."""
+        catalogue = self.catalogue
+        campaigns, groups = catalogue.campaign_accounts.count, catalogue.group_accounts.count
+        self.ledger.open(campaigns, groups)
+        self.goals.open(campaigns, groups)
+        match thing:
+            case Campaign():
+                at, prior = catalogue.campaign_index[thing.id], thing.prior_cvr or self.settings.prior_cvr
+                self.goals.prior_cvr[at] = prior
+                if isinstance(before, Campaign):
+                    self.goals.edited(at)
+                    was = before.prior_cvr or self.settings.prior_cvr
+                    self._shift_prior_cvr(thing.id, logit(was) - logit(prior))
+            case AdGroup():
+                self.goals.set_group(catalogue.group_index[thing.id], thing)
+            case _:
+                pass
+        if self.goals.target_micros[:groups].any():
+            catalogue.ads.rebid(self.goals.percent)
 
     def take_placement(self, placement: Placement) -> None:
         """Take over a placement's prior, made up for in its row's main cell."""
@@ -166,7 +217,8 @@ class State:
         campaign_day[campaign] = days[groups.zone]
         stopped = catalogue.group_accounts.stopped(days[groups.zone])
         stopped |= catalogue.campaign_accounts.stopped(campaign_day)[campaign]
-        return standing.stand(groups, stopped, at_ms, moments)
+        unconverted = self.goals.unconverted(campaign, self.settings.cpa_stop_conversions)
+        return standing.stand(groups, stopped, at_ms, moments, unconverted)
 
     def mix(self, *effects: bytes) -> None:
         """Fold what a line did into the running hash."""
@@ -188,16 +240,24 @@ class State:
             "held": list(self.held.items()),
             "recent": (self.recent.next, self.recent.closed),
             "dismissals": self.dismissals.first,
+            "conversions": (self.conversions.next, self.conversions.lessons),
             "catalogue": self.catalogue.parts(),
             "keys": self.keys.parts(),
             "supply": supply_rest,
         }
-        model = self.model.parts(self.catalogue.width)
+        width = self.catalogue.width
+        several = {
+            "model": self.model.parts(width),
+            "conversion_model": self.conversion_model.parts(width),
+            "ledger": self.ledger.parts(),
+            "goals": self.goals.parts(),
+        }
         return {
-            **{f"model_{name}": part for name, part in model.items()},
+            **{f"{of}_{name}": part for of, named in several.items() for name, part in named.items()},
             "recent": self.recent.parts(),
             "quality": self.quality.parts(),
             "dismissals": self.dismissals.parts(),
+            "conversions": self.conversions.parts(),
             "campaign_accounts": self.catalogue.campaign_accounts.parts(),
             "group_accounts": self.catalogue.group_accounts.parts(),
             # Not a function of the rest: it is worked out at ticks and edits, not at every charge.
@@ -224,6 +284,8 @@ class State:
         self.catalogue.group_accounts.restore(parts["group_accounts"])
         self.people.restore({name: bytes(parts[f"people_{name}"]) for name in self.people.parts()})
         self.recent.restore(parts["recent"], *rest["recent"])
+        self.conversions.restore(parts["conversions"], *rest["conversions"])
+        self._restore_money(parts)
         for thing in self.catalogue.things["placement"].values():
             assert isinstance(thing, Placement)
             if thing.prior_ctr is not None:
@@ -235,11 +297,21 @@ class State:
         self.model.restore(
             {name.removeprefix("model_"): part for name, part in parts.items() if name.startswith("model_")}
         )
+        self.model.restore(_parts_of("model", parts))
+        self.conversion_model.restore(_parts_of("conversion_model", parts))
         self.restand()
         self.group_standing = np.array(parts["group_standing"], dtype=np.uint8)
         self.catalogue.ads.stand(self.group_standing)
         self.supply.restore(parts["supply"], rest["supply"])
         self.pacing.restore(parts["pacing"])
+
+    def _restore_money(self, parts: dict[str, Any]) -> None:
+        things = self.catalogue.things
+        for thing in (*things["campaign"].values(), *things["ad_group"].values()):
+            self.pursue(thing)
+        self.ledger.restore(_parts_of("ledger", parts))
+        self.goals.restore(_parts_of("goals", parts))
+        self.catalogue.ads.rebid(self.goals.percent)
 
     def check(self) -> None:
         """Hold all invariants; for tests, simulation and snapshots."""
@@ -247,6 +319,8 @@ class State:
         self.people.check()
         self.quality.check()
         self.dismissals.check()
+        self.conversion_model.check()
+        self._check_money()
         self.catalogue.campaign_accounts.check()
         self.catalogue.group_accounts.check()
         self.keys.check()
@@ -254,6 +328,19 @@ class State:
         self.pacing.check()
         assert self.recent.first <= self.recent.next
         assert self.progress.clicks <= self.progress.impressions or self.progress.impressions == 0
+
+    def _check_money(self) -> None:
+        catalogue = self.catalogue
+        campaigns, groups = catalogue.campaign_accounts, catalogue.group_accounts
+        self.ledger.check(
+            campaigns.spent[: campaigns.count], groups.spent[: groups.count],
+            catalogue.group_campaign[: groups.count],
+        )  # fmt: skip
+        self.goals.check()
+
+
+def _parts_of(name: str, parts: dict[str, Any]) -> dict[str, Any]:
+    return {part[len(name) + 1 :]: parts[part] for part in parts if part.startswith(f"{name}_")}
 
 
 def logit(p: float) -> float:

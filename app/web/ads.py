@@ -34,6 +34,7 @@ from app.flows.agents import device_of
 from app.flows.node import Node
 from app.flows.people import enrich
 from app.flows.serve import preview, serve, served_ads
+from app.rules.pricing import action_price_micros
 from app.web.asgi import JSON, Answer, Asked
 from app.web.links import AdLinks, Links
 from app.web.markup import render
@@ -325,8 +326,6 @@ class AdsDoor:
         self.tokens = tokens
         self.admin = admin
         self.explain = explain
-        settings = node.settings
-        self._rates = {**settings.rates_micros, settings.currency: MICROS}
 
     async def __call__(self, asked: Asked) -> Answer:
         now_ms = self.node.now_ms()
@@ -334,7 +333,7 @@ class AdsDoor:
             asked.body,
             lambda identity: self.node.user_keys.of(identity, now_ms),
             admin=self.admin,
-            rates=self._rates,
+            rates={**self.node.state.rates_micros, self.node.settings.currency: MICROS},
         )
         caller = asked.caller
         if wanted.explain and not (caller.may("reports") and caller.advertiser_ids is None):
@@ -381,6 +380,7 @@ class AdsDoor:
             "creative_id": win.creative_id,
             "pricing": self._pricing(win, caller),
             "pctr": win.pctr,
+            **({"pcvr": win.pcvr} if win.pcvr else {}),
         }
         if win.deal_id:
             decision["deal_id"] = win.deal_id
@@ -396,8 +396,7 @@ class AdsDoor:
         return decision
 
     def _pricing(self, win: Win, caller: Caller) -> dict[str, Any]:
-        # A CPM price is per 1,000 impressions; what one is charged is a thousandth, rounded up to show.
-        price = -(-win.price_micros // 1000) if win.kind == "cpm" else win.price_micros
+        price = action_price_micros(win.kind, win.price_micros, win.pctr, win.pcvr)
         if not (caller.may("pricing") and caller.sees(win.advertiser_id)):
             return {"price": money(price), "currency": self.node.settings.currency}
         return {

@@ -39,7 +39,7 @@ class BidsDoor:
             return _MALFORMED
         settings, now_ms = node.settings, node.now_ms()
         reading = to_ad_request(
-            request, rates=settings.rates_micros, currency=settings.currency, now_ms=now_ms,
+            request, rates=node.state.rates_micros, currency=settings.currency, now_ms=now_ms,
             ua_parse=device_of, registered=self._registered,
             keys_of=lambda identity: node.user_keys.of(identity, now_ms),
         )  # fmt: skip

@@ -54,11 +54,12 @@ def _candidate(each: Candidate) -> dict[str, Any]:
         "campaign_id": each.campaign_id,
         "ad_group_id": each.ad_group_id,
         "creative_id": each.creative_id,
-        "pricing": {"kind": each.kind, "bid": number(each.bid_micros)},
+        "pricing": _pricing(each),
         "ecpm": number(each.ecpm_micros),
         "quality": each.quality,
         "score": each.score,
         "pctr": each.pctr,
+        "pcvr": each.pcvr or None,
         "logit": each.logit,
         "prior_logit": each.prior_logit,
         "columns": each.columns,
@@ -70,6 +71,14 @@ def _candidate(each: Candidate) -> dict[str, Any]:
         "uncertainty": each.uncertainty,
         "variance": each.variance,
     }
+
+
+def _pricing(each: Candidate) -> dict[str, Any]:
+    pricing = {"kind": each.kind, "bid": number(each.bid_micros)}
+    if each.target_cpa_micros is None:
+        return pricing
+    multiplier = each.bid_micros / each.target_cpa_micros
+    return {**pricing, "target_cpa": number(each.target_cpa_micros), "multiplier": round(multiplier, 2)}
 
 
 def _cell(cell: Cell) -> dict[str, Any]:

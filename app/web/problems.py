@@ -50,7 +50,6 @@ STATUSES: dict[str, int] = {
     # 422: it can be read and does not fit
     "invalid": 422,
     "duplicate_name": 422,
-    "not_yet": 422,
     "not_refundable": 422,
     "unknown_parent": 422,
     "archived_parent": 422,

@@ -196,10 +196,14 @@ AD_ANSWER: Schema = {
             "advertiser_id": ID, "campaign_id": ID, "ad_group_id": ID, "creative_id": ID,
             "ad": ref("Ad"), "pricing": ref("Pricing"),
             "pctr": {"type": "number", "minimum": 0, "maximum": 1},
+            "pcvr": {
+                "type": "number", "minimum": 0, "maximum": 1,
+                "description": "Conversions expected of a click; where conversions are paid for (cpa, ocpm)",
+            },
             "impression_url": {"type": "string"}, "click_url": {"type": "string"},
             "dismiss_url": {"type": "string"}, "tokens": ref("Tokens"),
         },
-        optional=("deal_id", "impression_url", "click_url", "dismiss_url", "tokens"),
+        optional=("deal_id", "pcvr", "impression_url", "click_url", "dismiss_url", "tokens"),
         description="A preview (`at`) has no URLs and no tokens",
     ),
     "NoAd": answer(

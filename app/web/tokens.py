@@ -38,9 +38,10 @@ AHEAD_MS = 5 * 60 * 1000
 
 _VERSION = 1
 # The low half of the plaintext's first byte; two bits of the high half count the user keys at its end, the
-# next says that behind them stands a deal: its length in two bytes, then its id.
+# next says that behind them stands a deal: its length in two bytes, then its id; the last, that a pCVR does.
 _SCHEMA = 1
 _DEALT = 0x40
+_BY_CONVERSION = 0x80
 _HEADER = struct.Struct(">BH")
 _COUNTER = struct.Struct(">I")
 _LENGTH = struct.Struct("<H")
@@ -52,9 +53,11 @@ _TAGS_CHARS = len(KINDS) * _KIND_TAG_CHARS
 _TAG_OF = {kind: slice(at * _KIND_TAG_BYTES, (at + 1) * _KIND_TAG_BYTES) for at, kind in enumerate(KINDS)}
 _TEXT_OF = [(kind, slice(at * _KIND_TAG_CHARS, (at + 1) * _KIND_TAG_CHARS)) for at, kind in enumerate(KINDS)]
 _PREFIX_BYTES = _HEADER.size + _NONCE_BYTES
-# schema and count of user keys, decision id, ad index, creative index, generation, schema version, price,
-# price kind, pCTR, variant, issued at; then the lengths of creative, placement and publisher, rows, columns.
+# schema, count of user keys and whether a pCVR is behind them, decision id, ad index, creative index,
+# generation, schema version, price, price kind, pCTR, variant, issued at; then the lengths of creative,
+# placement and publisher, rows, columns.
 _FIXED = struct.Struct("<B15sBIIHqBdiqHHHHH")
+_PCVR = struct.Struct("<d")
 _SEAL_BYTES = _PREFIX_BYTES + _GCM_TAG_BYTES  # of a seal, beyond the plaintext
 _PADDINGS = (b"", bytes(2), bytes(1))  # by what is over after dividing by three
 _LEAST_BYTES = _SEAL_BYTES + _FIXED.size + _KIND_TAG_BYTES
@@ -241,9 +244,10 @@ def _pack(ad: ServedAd) -> bytes:
     )
     assert len(ad.user) in (0, USER_KEY_BYTES)
     assert len(ad.former_user) in (0, len(ad.user))
-    deal = ad.deal_id.encode()
+    deal, by_conversion = ad.deal_id.encode(), ad.pcvr > 0.0
+    flags = (_DEALT if deal else 0) | (_BY_CONVERSION if by_conversion else 0)
     fixed = _FIXED.pack(
-        _SCHEMA | (len(ad.user) + len(ad.former_user)) // USER_KEY_BYTES << 4 | (_DEALT if deal else 0),
+        _SCHEMA | (len(ad.user) + len(ad.former_user)) // USER_KEY_BYTES << 4 | flags,
         ad.decision_id,
         ad.ad_index,
         ad.creative_index,
@@ -263,6 +267,8 @@ def _pack(ad: ServedAd) -> bytes:
     plain = b"".join((fixed, creative, placement, publisher, ad.rows, ad.columns, ad.user, ad.former_user))
     if deal:
         plain += _LENGTH.pack(len(deal)) + deal
+    if by_conversion:
+        plain += _PCVR.pack(ad.pcvr)
     return plain + _PADDINGS[(_SEAL_BYTES + len(plain)) % 3]
 
 
@@ -279,11 +285,12 @@ def _unpack(plain: bytes) -> ServedAd:
     users = schema >> 4 & 3
     user = columns + USER_KEY_BYTES * (users > 0)
     former_user = columns + USER_KEY_BYTES * users
-    deal = end = former_user
+    deal = deal_end = former_user
     if schema & _DEALT:
         deal += _LENGTH.size
-        end = deal + _LENGTH.unpack_from(plain, former_user)[0]
-    assert 0 <= len(plain) - end < 3, "padding"
+        deal_end = deal + _LENGTH.unpack_from(plain, former_user)[0]
+    by_conversion = bool(schema & _BY_CONVERSION)
+    assert 0 <= len(plain) - deal_end - by_conversion * _PCVR.size < 3, "padding"
     return ServedAd(
         decision_id=decision_id,
         ad_index=ad_index,
@@ -302,5 +309,6 @@ def _unpack(plain: bytes) -> ServedAd:
         issued_at_ms=issued_at_ms,
         user=plain[columns:user],
         former_user=plain[user:former_user],
-        deal_id=plain[deal:end].decode(),
+        deal_id=plain[deal:deal_end].decode(),
+        pcvr=_PCVR.unpack_from(plain, deal_end)[0] if by_conversion else 0.0,
     )

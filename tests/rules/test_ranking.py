@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 
 from app.rules import ranking
 from app.rules.eligibility import bits_of, name_all
-from app.rules.ranking import MARGIN, TANGENT_GAP, Pick, bound_all, pick_best, pick_best_plain, tie_start
+from app.rules.ranking import (
+    MARGIN,
+    TANGENT_GAP,
+    Conversion,
+    Pick,
+    bound_all,
+    bound_conversions,
+    pick_best,
+    pick_best_plain,
+    tie_start,
+)
 
 WIDTH = 9
 # Multiples of 1/8, so that every order of summing gives the same bits and equal ads tie exactly.
@@ -35,6 +45,7 @@ class Auction(NamedTuple):
     quality: NDArray[np.float64]
     party: NDArray[np.int32]
     reason: NDArray[np.uint8]
+    conversion: Conversion
 
     def places(self) -> NDArray[np.int32]:
         """The places of those still in."""
@@ -47,14 +58,18 @@ class Auction(NamedTuple):
         out = np.zeros(index.size, np.float32)
         log_score = np.log(worth).astype(np.float32)
         bound_all(self.sums, self.columns, self.base, log_score, self.slope, index, index.size, out)
+        bound_conversions(self.conversion, self.columns, index, index.size, out)
         return out
 
     def logit(self, ad: int) -> float:
         return self.base + sum(float(self.sums[column]) for column in self.columns[:, ad])
 
     def worth(self, ad: int) -> float:
-        pctr = 1.0 / (1.0 + math.exp(-self.logit(ad)))
-        return float(self.bid[ad] * 1000.0 * pctr if self.slope[ad] else self.bid[ad])
+        v = 1000.0 / (1.0 + math.exp(-self.logit(ad))) if self.slope[ad] else 1.0
+        if self.conversion.paid[ad]:
+            second = sum(float(self.conversion.sums[column]) for column in self.columns[:, ad])
+            v /= 1.0 + math.exp(-(self.conversion.prior_logit[ad] + second))
+        return float(min(self.bid[ad] * v, self.conversion.most))
 
 
 @st.composite
@@ -67,10 +82,17 @@ def auctions(draw: Any, weights: st.SearchStrategy[float] = exact_weights) -> Au
     sums = array(weights, np.float32, WIDTH)
     columns = array(st.integers(1, WIDTH - 1), np.uint16, 6 * count).reshape(6, count)
     columns[0] = 0
+    slope = array(st.integers(0, 1), np.uint8)
+    conversion = Conversion(
+        sums=array(weights, np.float32, WIDTH),
+        prior_logit=array(st.sampled_from([0.0, -4.0]), np.float64),
+        paid=slope * array(st.integers(0, 1), np.uint8),
+        most=draw(st.sampled_from([math.inf, math.inf, 5e5, 1e12])),
+    )
     return Auction(
         sums=sums, columns=columns, base=draw(st.sampled_from([0.0, -4.625, 3.25])),
         bid=array(st.sampled_from([1.0, 500.0, 500.0, 2e9, 1e15]), np.float64),
-        slope=array(st.integers(0, 1), np.uint8),
+        slope=slope, conversion=conversion,
         quality=array(st.sampled_from([1.0, 1.0, 0.5, 2.0]), np.float64),
         party=array(st.integers(0, 3), np.int32),
         reason=array(st.sampled_from([0, 0, 0, 5]), np.uint8),
@@ -80,16 +102,16 @@ def auctions(draw: Any, weights: st.SearchStrategy[float] = exact_weights) -> Au
 def picked(auction: Auction, start: int) -> Pick:
     return Pick(
         *pick_best(
-            auction.sums, auction.columns, auction.base, auction.bid, auction.slope, auction.quality,
-            auction.party, auction.places(), auction.places().size, auction.bound(), start,
+            auction.sums, auction.columns, auction.base, auction.bid, auction.slope, auction.conversion,
+            auction.quality, auction.party, auction.places(), auction.places().size, auction.bound(), start,
         )
     )  # fmt: skip
 
 
 def picked_plainly(auction: Auction, start: int) -> Pick:
     return pick_best_plain(
-        auction.sums, auction.columns, auction.base, auction.bid, auction.slope, auction.quality,
-        auction.party, auction.reason == 0, start,
+        auction.sums, auction.columns, auction.base, auction.bid, auction.slope, auction.conversion,
+        auction.quality, auction.party, auction.reason == 0, start,
     )  # fmt: skip
 
 
@@ -101,6 +123,7 @@ def test_the_kernel_picks_the_exact_best_and_its_rival(auction: Auction, data: s
     assert fast.score == pytest.approx(plain.score, rel=1e-12)
     assert fast.rival_score == pytest.approx(plain.rival_score, rel=1e-12)
     assert fast.pctr == pytest.approx(plain.pctr, rel=1e-12)
+    assert fast.pcvr == pytest.approx(plain.pcvr, rel=1e-12)
 
 
 @given(auctions(st.floats(-20, 20, width=32)))
@@ -126,7 +149,8 @@ def test_the_bound_is_above_the_score_and_close_to_it(auction: Auction) -> None:
     for ad, bound in zip(auction.places().tolist(), auction.bound().tolist(), strict=True):
         exact = math.log(auction.worth(ad)) + math.log(auction.quality[ad])
         assert bound >= exact - MARGIN
-        assert bound <= exact + TANGENT_GAP + MARGIN
+        if auction.worth(ad) < auction.conversion.most:
+            assert bound <= exact + TANGENT_GAP * (1 + auction.conversion.paid[ad]) + MARGIN
 
 
 def test_softplus_is_bounded_from_below_within_the_gap() -> None:
@@ -159,8 +183,8 @@ def dropped(auction: Auction, floor: float) -> list[int]:
     before = dict(zip(index.tolist(), bound.tolist(), strict=True))
     alive = bits_of(auction.reason == 0, -(-auction.bid.size // 64))
     left = ranking.drop_below_floor(
-        auction.sums, auction.columns, auction.base, auction.bid, auction.quality, auction.slope, floor,
-        index, index.size, bound, alive,
+        auction.sums, auction.columns, auction.base, auction.bid, auction.quality, auction.slope,
+        auction.conversion, floor, index, index.size, bound, alive,
     )  # fmt: skip
     kept = index[:left].tolist()
     assert kept == sorted(kept), "who is left keeps its order"
@@ -177,7 +201,7 @@ def test_the_floor_is_exact_at_its_edge_and_knows_no_quality(auction: Auction, d
     near = data.draw(st.sampled_from([*worths, 500.0]))
     # The twin's exponential may differ in its last bits: an edge is tried where they do not matter.
     floor = near * data.draw(st.sampled_from([1 - 1e-9, 1 + 1e-9, 0.9, 1.1, 0.5, 2.0]))
-    if floor <= 0:
+    if floor <= 0 or floor > auction.conversion.most:
         return
     expected = [code or (9 if worths[ad] < floor else 0) for ad, code in enumerate(auction.reason.tolist())]
     assert dropped(auction, floor) == expected
@@ -188,7 +212,7 @@ def test_a_cpm_bid_meets_its_own_floor_and_not_one_above(bid: float) -> None:
     one = np.ones(1)
     auction = Auction(
         np.zeros(WIDTH, np.float32), np.zeros((6, 1), np.uint16), 0.0, one * bid, np.zeros(1, np.uint8), one,
-        np.zeros(1, np.int32), np.zeros(1, np.uint8),
+        np.zeros(1, np.int32), np.zeros(1, np.uint8), ranking.no_conversions(1),
     )  # fmt: skip
     assert dropped(auction, bid) == [0]
     assert dropped(auction, math.nextafter(bid, math.inf)) == [9]
@@ -206,7 +230,7 @@ def test_equal_ads_win_about_equally_often_and_always_the_same_decision() -> Non
     even = Auction(
         np.zeros(WIDTH, np.float32), np.zeros((6, count), np.uint16), -4.5, np.full(count, 2e9),
         np.ones(count, np.uint8), np.ones(count), np.arange(count, dtype=np.int32),
-        np.zeros(count, np.uint8),
+        np.zeros(count, np.uint8), ranking.no_conversions(count),
     )  # fmt: skip
     starts = [tie_start(crc32(number.to_bytes(15, "big")), count) for number in range(decisions)]
     wins = Counter(picked(even, start).best for start in starts)

@@ -30,6 +30,7 @@ from app.domain.lines import (
     Catalogued,
     Clicked,
     Configured,
+    Converted,
     Entry,
     FoldSettings,
     Line,
@@ -137,11 +138,16 @@ class World:
         """Report a click."""
         return _receipt(self.put(Clicked(at_ms=self.now_ms if at_ms is None else at_ms, ad=ad)))
 
+    def convert(self, ad: ServedAd, own_id: str | None = None, at_ms: int | None = None) -> Receipt:
+        """Report a conversion."""
+        at_ms = self.now_ms if at_ms is None else at_ms
+        return _receipt(self.put(Converted(at_ms=at_ms, ad=ad, own_id=own_id)))
+
     def refund(self, receipt: Receipt) -> Receipt:
         """Take back an event, as the door would: with the line and where it and its impression stand."""
         target = self.entries[receipt.position - 1].line
-        assert isinstance(target, Shown | Clicked)
-        impression = self.known.get(target.refers_to) if target.refers_to is not None else None
+        assert isinstance(target, Shown | Clicked | Converted)
+        impression = self.known.get(target.refers_to or b"") if isinstance(target, Clicked) else None
         return _receipt(
             self.put(
                 Refunded(
@@ -178,7 +184,7 @@ class World:
 
     def ad(
         self, creative_id: str = "cr-1", price_micros: int = 1_000 * WON, kind: str = "cpc",
-        pctr: float = 0.01, rows: Iterable[int] | None = None, placement_id: str = "plc-1",
+        pctr: float = 0.01, pcvr: float = 0.0, rows: Iterable[int] | None = None, placement_id: str = "plc-1",
     ) -> ServedAd:  # fmt: skip
         """Make an ad as if it had been chosen: its real columns, a price and a pCTR at will."""
         at = self.state.catalogue.ads.places.by_key[creative_id]
@@ -189,8 +195,15 @@ class World:
             creative_index=at, generation=0, placement_id=placement_id, publisher_id="pub-1",
             rows=struct.pack(f"<{len(lit)}H", *lit), columns=struct.pack(f"<{len(columns)}H", *columns),
             schema_version=SCHEMA_VERSION, price_micros=price_micros, price_kind=kind, pctr=pctr, variant=0,
-            issued_at_ms=self.now_ms,
+            issued_at_ms=self.now_ms, pcvr=pcvr,
         )  # fmt: skip
+
+    def pcvr(self, ad: ServedAd) -> float:
+        """Predict an ad's conversion rate from the weights alone, as `p` does its click rate."""
+        lit = np.ix_(np.frombuffer(ad.rows, "<u2"), np.frombuffer(ad.columns, "<u2"))
+        weights = self.state.conversion_model.w[lit].astype(np.float64)
+        logit = self.state.conversion_prior_of(ad.creative_id) + float(weights.sum())
+        return float(1.0 / (1.0 + np.exp(-logit)))
 
     def p(self, ad: ServedAd) -> float:
         """Predict an ad's click rate from the weights alone: the sigmoid of the prior and all its cells."""
@@ -241,7 +254,7 @@ def served(placed: Placed, issued_at_ms: int, ad_index: int = 0) -> ServedAd:
         publisher_id=placed.publisher_id, rows=struct.pack(f"<{len(rows)}H", *rows),
         columns=struct.pack(f"<{len(win.columns)}H", *win.columns), schema_version=SCHEMA_VERSION,
         price_micros=win.price_micros, price_kind=win.kind, pctr=win.pctr, variant=0,
-        issued_at_ms=issued_at_ms,
+        issued_at_ms=issued_at_ms, pcvr=win.pcvr,
     )  # fmt: skip
 
 

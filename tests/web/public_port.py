@@ -101,7 +101,8 @@ def public_port(
     tokens = Tokens([b"m" * 32], LIVES_S, b"process!")
 
     def make_app(node: Node) -> Any:
-        node.settings = replace(node.settings, open_doors=open_doors, rates_micros=rates or {})
+        node.settings = replace(node.settings, open_doors=open_doors)
+        node.state.rates_micros = dict(rates or {})
         node.clients = clients or node.clients
         return public_app(node, tokens, Links(PUBLIC_URL, tokens))
 

@@ -68,7 +68,7 @@ def test_a_batch_has_a_result_per_event_in_its_order(port: PublicPort) -> None:
         ("counted", None, price, True, before + 2),
         ("refused", "wrong_kind", 0, False, None),
         ("held", None, 0, False, before + 3),
-        ("counted", None, 0, False, before + 4),
+        ("counted", None, 0, True, before + 4),
         ("counted", None, 0, False, before + 5),
         ("repeat", None, 0, False, before + 2),
         ("counted", None, 0, True, before + 6),

@@ -304,6 +304,7 @@ class Words:
                 "rival_creative_id": self._rival(win.rival_index),
             },
             "pctr": win.pctr,
+            "pcvr": win.pcvr or None,
         }
 
     def _rival(self, index: int) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.catalogue import (
     AdGroup,
@@ -115,8 +115,6 @@ class CampaignIn(ThingIn):
     def unenforced(self) -> Iterator[str]:
         if self.frequency_cap:
             yield "frequency_cap"
-        if self.prior_cvr is not None:
-            yield "prior_cvr"
 
     def to_domain(self, identity: str, zone: str) -> Campaign:
         return Campaign(
@@ -136,16 +134,11 @@ class CampaignIn(ThingIn):
         )
 
 
-def _sold_already(kind: PricingKind) -> PricingKind:
-    if kind in ("cpa", "ocpm"):
-        raise f.refuse("not_yet", f"{kind} is not sold yet: cpm or cpc")
-    return kind
-
-
 class PricingIn(_Model):
-    """What is offered: `bid` per 1,000 impressions (cpm) or per click (cpc)."""
+    """What is offered: `bid` per 1,000 impressions (cpm), click (cpc) or conversion (cpa); or `target_cpa`,
+    what a conversion shall cost (ocpm)."""
 
-    kind: Annotated[Literal["cpm", "cpc", "cpa", "ocpm"], AfterValidator(_sold_already)]
+    kind: PricingKind
     bid: f.PositiveMicros | None = None
     target_cpa: f.PositiveMicros | None = None
 
@@ -163,22 +156,25 @@ class AdGroupIn(ThingIn):
     targeting: TargetingIn = TargetingIn()
 
     def faults(self) -> Iterator[FieldError]:
-        if self.pricing.bid is None:
-            yield _required("pricing.bid", f"{self.pricing.kind} needs one")
-        if self.pricing.target_cpa is not None:
-            yield FieldError("pricing.target_cpa", "not_allowed", "belongs to ocpm alone")
+        needed, other = ("target_cpa", "bid") if self.pricing.kind == "ocpm" else ("bid", "target_cpa")
+        if getattr(self.pricing, needed) is None:
+            yield _required(f"pricing.{needed}", f"{self.pricing.kind} needs one")
+        if getattr(self.pricing, other) is not None:
+            whose = "every kind but ocpm" if other == "bid" else "ocpm alone"
+            yield FieldError(f"pricing.{other}", "not_allowed", f"belongs to {whose}")
 
     def unenforced(self) -> Iterator[str]:
         if self.frequency_cap:
             yield "frequency_cap"
 
     def to_domain(self, identity: str, zone: str) -> AdGroup:
-        assert self.pricing.bid is not None, "faults() comes first"
+        bid = self.pricing.target_cpa if self.pricing.kind == "ocpm" else self.pricing.bid
+        assert bid is not None, "faults() comes first"
         return AdGroup(
             id=identity,
             campaign_id=self.campaign_id,
             name=self.name,
-            pricing=Pricing(kind=self.pricing.kind, bid_micros=self.pricing.bid),
+            pricing=Pricing(kind=self.pricing.kind, bid_micros=bid),
             budget_daily_micros=self.budget_daily,
             budget_total_micros=self.budget_total,
             frequency_cap=_caps(self.frequency_cap),

@@ -76,7 +76,7 @@ def parse(kind: Kind, document: Any, zone: str, identity: str | None = None) -> 
 
     `zone` is the node's default time zone; `identity` the id that the path names, or the one to use
     when the document has none.
-    Errors  Refused `invalid` with every wrong field; `not_yet` where that is all there is to say.
+    Errors  Refused `invalid` with every wrong field.
 
     >>> parse("publisher", {"id": "pub-1"}, "UTC").thing
     Publisher(id='pub-1', name='', domain=None, status='active')
@@ -100,10 +100,9 @@ def parse(kind: Kind, document: Any, zone: str, identity: str | None = None) -> 
 
 def refused(errors: list[FieldError]) -> Refused:
     """Make one refusal of all that is wrong with a document."""
-    only_later = all(error.code == "not_yet" for error in errors)
     first = f"{errors[0].field}: {errors[0].message}" if errors[0].field else errors[0].message
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return Refused("not_yet" if only_later else "invalid", first + more, errors=tuple(errors[:MAX_ERRORS]))
+    return Refused("invalid", first + more, errors=tuple(errors[:MAX_ERRORS]))
 
 
 def field_errors(error: ValidationError) -> list[FieldError]:

@@ -15,6 +15,7 @@ from app.domain.catalogue import (
     Creative,
     FrequencyCap,
     Placement,
+    Pricing,
     Publisher,
     Rule,
     Targeting,
@@ -115,13 +116,18 @@ def _ad_group(thing: AdGroup) -> Document:
         "id": thing.id,
         "campaign_id": thing.campaign_id,
         "name": thing.name,
-        "pricing": {"kind": thing.pricing.kind, "bid": amount(thing.pricing.bid_micros)},
+        "pricing": _pricing(thing.pricing),
         "budget_daily": _optional_amount(thing.budget_daily_micros),
         "budget_total": _optional_amount(thing.budget_total_micros),
         "frequency_cap": _caps(thing.frequency_cap),
         "targeting": targeting_document(thing.targeting),
         "status": thing.status,
     }
+
+
+def _pricing(pricing: Pricing) -> Document:
+    offered = "target_cpa" if pricing.kind == "ocpm" else "bid"
+    return {"kind": pricing.kind, offered: amount(pricing.bid_micros)}
 
 
 def targeting_document(targeting: Targeting) -> Document:

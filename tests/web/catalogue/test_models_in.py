@@ -61,8 +61,10 @@ REFUSED: list[tuple[Kind, dict[str, Any], str, str, str]] = [
     ("ad_group",   {"pricing": {"kind": "cpc"}},            "pricing.bid",           "required",       ""),
     ("ad_group",   {"pricing": {"kind": "cpc", "bid": 0}},  "pricing.bid",           "out_of_range",   "more than nothing"),
     ("ad_group",   {"pricing": {"kind": "cpx", "bid": 1}},  "pricing.kind",          "not_one_of",     ""),
-    ("ad_group",   {"pricing": {"kind": "cpa", "bid": 1}},  "pricing.kind",          "not_yet",        "the next issue"),
-    ("ad_group",   {"pricing": {"kind": "ocpm", "target_cpa": 9}}, "pricing.kind",   "not_yet",        "the next issue"),
+    ("ad_group",   {"pricing": {"kind": "ocpm"}},           "pricing.target_cpa",    "required",       ""),
+    ("ad_group",   {"pricing": {"kind": "ocpm", "target_cpa": 0}}, "pricing.target_cpa", "out_of_range", ""),
+    ("ad_group",   {"pricing": {"kind": "ocpm", "target_cpa": 9, "bid": 1}},
+                                                            "pricing.bid",           "not_allowed",    "its bid follows the target"),
     ("ad_group",   {"pricing": {"kind": "cpm", "bid": 1, "target_cpa": 9}},
                                                             "pricing.target_cpa",    "not_allowed",    "ocpm's alone"),
     ("ad_group",   {"targeting": []},                       "targeting",             "not_an_object",  ""),
@@ -157,7 +159,7 @@ NOT_ENFORCED: list[tuple[Kind, dict[str, Any], tuple[str, ...], str]] = [
     ("campaign",  {},                                           (),                  "even, but nobody asked for it"),
     ("campaign",  {"pacing": "even"},                           (),                  "that is what happens"),
     ("campaign",  {"pacing": "asap", "frequency_cap": []},      (),                  "that is what happens"),
-    ("campaign",  {"prior_cvr": 0.1},                           ("prior_cvr",),      ""),
+    ("campaign",  {"prior_cvr": 0.1},                           (),                  "it is where pCVR begins"),
     ("campaign",  {"frequency_cap": [{"count": 1, "per": "day"}], "pacing": "even"}, ("frequency_cap",), ""),
     ("ad_group",  {"targeting": {"deal": ["d-1"]}},             (),                  ""),
     ("creative",  {"frequency_cap": [{"count": 1, "per": "hour"}]}, ("frequency_cap",), ""),
@@ -177,7 +179,7 @@ def test_refused(kind: Kind, change: dict[str, Any], field: str, code: str, why:
         parse(kind, changed(kind, change), "UTC")
     assert [(error.field, error.code) for error in caught.value.errors] == [(field, code)], why
     assert caught.value.field == field
-    assert caught.value.code == ("not_yet" if code == "not_yet" else "invalid")
+    assert caught.value.code == "invalid"
 
 
 @pytest.mark.parametrize(("kind", "change", "field", "becomes", "why"), TAKEN)
@@ -215,13 +217,6 @@ def test_every_wrong_field_is_named_at_once() -> None:
         ("x", "unknown_field"),
     ]
     assert "3 more" not in caught.value.message and "(and 4 more)" in caught.value.message
-
-
-def test_one_real_fault_beside_a_not_yet_is_invalid() -> None:
-    document = {"id": "g", "campaign_id": "c d", "pricing": {"kind": "cpa", "bid": 1}}
-    with pytest.raises(Refused) as caught:
-        parse("ad_group", document, "UTC")
-    assert (caught.value.code, len(caught.value.errors)) == ("invalid", 2)
 
 
 @pytest.mark.parametrize(

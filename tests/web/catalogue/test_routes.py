@@ -102,8 +102,8 @@ REFUSED: list[tuple[str, str, dict[str, Any], int, str, str]] = [
     ("POST",   "/v1/advertisers",         {"json": {"id": "adv-1"}},                        409,    "taken",                 ""),
     ("POST",   "/v1/advertisers",         {"content": b" " * 1_048_577},                    413,    "too_large",             ""),
     ("POST",   "/v1/campaigns",           {"json": {"advertiser_id": "none"}},              422,    "unknown_parent",        ""),
-    ("POST",   "/v1/ad-groups",           {"json": {"campaign_id": "c-1", "pricing": {"kind": "cpa", "bid": 1}}},
-                                                                                            422,    "not_yet",               ""),
+    ("POST",   "/v1/ad-groups",           {"json": {"campaign_id": "c-1", "pricing": {"kind": "ocpm", "bid": 1}}},
+                                                                                            422,    "invalid",               "it has a target"),
     ("PUT",    "/v1/advertisers/adv-1",   {"json": {}},                                     428,    "precondition_required", ""),
     ("PUT",    "/v1/advertisers/adv-1",   {"json": {}, "headers": {"If-Match": '"2"'}},     412,    "stale",                 ""),
     ("PUT",    "/v1/advertisers/adv-1",   {"json": {}, "headers": {"If-Match": 'W/"1"'}},   412,    "stale",                 "weak tags do not match"),
@@ -231,7 +231,7 @@ IMPORT_LINES = [
     {"type": "campaign", "id": "c-2", "advertiser_id": "none"},
     {"type": "campaign", "id": "c-3", "advertiser_id": "adv-1", "budget_daily": -5},
     {"type": "campaign", "id": "c-4", "advertiser_id": "adv-1", "pacing": "even"},
-    {"type": "ad_group", "id": "g-4", "campaign_id": "c-4", "pricing": {"kind": "cpa", "bid": 5}},
+    {"type": "ad_group", "id": "g-4", "campaign_id": "c-4", "pricing": {"kind": "ocpm"}},
 ]
 
 
@@ -248,7 +248,7 @@ def test_import_of_good_and_bad_lines(client: TestClient) -> None:
         (3, "c-2", "refused", "unknown_parent", "advertiser_id"),
         (4, "c-3", "refused", "out_of_range", "budget_daily"),
         (5, "c-4", "created", None, None),
-        (6, "g-4", "refused", "not_yet", "pricing.kind"),
+        (6, "g-4", "refused", "required", "pricing.target_cpa"),
         (7, None, "refused", "not_json", None),
     ]
     assert [line.get("not_enforced") for line in report["lines"]] == [None] * 7

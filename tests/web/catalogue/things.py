@@ -168,7 +168,9 @@ things: st.SearchStrategy[Thing] = st.one_of(
         campaign_id=ids,
         name=text,
         pricing=st.builds(
-            Pricing, kind=st.sampled_from(["cpm", "cpc"]), bid_micros=st.integers(1, MAX_MICROS)
+            Pricing,
+            kind=st.sampled_from(["cpm", "cpc", "cpa", "ocpm"]),
+            bid_micros=st.integers(1, MAX_MICROS),
         ),
         budget_daily_micros=perhaps(money),
         budget_total_micros=perhaps(money),

@@ -1,0 +1,158 @@
+"""Clicks as trials and conversions as their successes: the second matrix, and the money that waits for them.
+
+Feedback is additive here, too: a click teaches (1, 0) at once, its conversion (0, 1) whenever it comes. Only
+ads whose conversions are known to be reported teach: those sold by conversions, and those of a campaign that
+has had one. (Clicks of others are no failed trials, and would teach every ad that nobody converts.)
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any
+
+from app.domain import ids
+from app.domain.decisions import ServedAd
+from app.domain.lines import Clicked, Converted, Entry, Verdict, key_of
+from app.rules.ftrl import UNLEARN_HORIZON_EVENTS
+from app.state.billing import accounts_of, charge, quote
+from app.state.receipts import Outcome, Receipt, receipt_of
+from app.state.recent import FATES
+from app.state.state import State
+
+BY_CONVERSION = frozenset({"cpa", "ocpm"})
+
+
+def try_click(state: State, line: Clicked, learned: bool) -> float:
+    """Take a counted click as a trial; returns the p that it was learned with, nan where it was not."""
+    ad, p = line.ad, math.nan
+    accounts = group_at, campaign_at, _ = accounts_of(state, ad, line.at_ms)
+    if ad.price_kind == "cpa":
+        stood = _stands(state, accounts)
+        state.goals.clicked(campaign_at)
+        _await(state, ad, group_at, campaign_at, +1)
+        if _stands(state, accounts) != stood:
+            state.restand()
+    if learned and (ad.price_kind in BY_CONVERSION or state.goals.tracked[campaign_at]):
+        p = _learn(state, ad, 1.0, 0.0)
+    return p
+
+
+def untry_click(state: State, line: Clicked) -> None:
+    """Take a click that is refunded out of what its campaign waits for."""
+    ad = line.ad
+    if ad.price_kind == "cpa":
+        group_at, campaign_at, _ = accounts_of(state, ad, line.at_ms)
+        state.goals.clicked(campaign_at, -1)
+        _await(state, ad, group_at, campaign_at, -1)
+
+
+def take_conversion(state: State, entry: Entry, line: Converted) -> Outcome:
+    """Bill a conversion, and learn it where it is the first of a click that was learned.
+
+    One without a known click (it was only seen, or the click's report got lost) is billed and teaches
+    nothing; one of an invalid or refunded click is neither.
+    """
+    ad, event, position = line.ad, line.event_id, entry.position
+    fate = _click_fate(state, entry, line)
+    if fate in {"invalid", "refunded"}:
+        return _invalid_conversion(state, entry, line, "invalid_click")
+    code = state.traffic.noted(line) or None
+    if code is not None and state.traffic.blocks:
+        return _invalid_conversion(state, entry, line, code)
+    accounts = group_at, campaign_at, _ = accounts_of(state, ad, line.at_ms)
+    stood = _stands(state, accounts)
+    billed, unbilled = charge(state, ad, "conversion", line.at_ms)
+    if ad.price_kind == "cpa" and fate:
+        _await(state, ad, group_at, campaign_at, -1)
+    state.goals.converted_by(ad.price_kind, campaign_at, group_at)
+    click, p = line.refers_to or b"", math.nan
+    if fate == "learned" and not state.conversions.taught(click):
+        record = state.recent.find_click(entry.referred.position) if entry.referred else None
+        if record is not None and math.isnan(record["p_trial"]):  # the first that shows they are reported
+            record["p_trial"] = _learn(state, ad, 1.0, 0.0)
+        p = _learn(state, ad, 0.0, 1.0)
+    state.conversions.add(position, click, p, billed)
+    if _stands(state, accounts) != stood:
+        state.restand()
+    state.mix(struct.pack("<qdqq", position, p, billed, unbilled), event, ad.rows, ad.columns)
+    learned = not math.isnan(p)
+    verdict = Verdict("learned" if learned else "skipped", billed, unbilled, code)
+    return Outcome(receipt_of(event, position, billed, unbilled, learned, code), [(event, verdict)])
+
+
+def _invalid_conversion(state: State, entry: Entry, line: Converted, code: str) -> Outcome:
+    """Take note of a conversion that nobody made: it bills and teaches nothing."""
+    event = line.event_id
+    state.mix(struct.pack("<q", entry.position), event, code.encode())
+    seeming = quote(state, line.ad, "conversion", line.at_ms)
+    receipt = Receipt(event, entry.position, "counted", 0, 0, False, code, seeming, True)
+    return Outcome(receipt, [(event, Verdict("invalid", code=code))])
+
+
+def _click_fate(state: State, entry: Entry, line: Converted) -> str:
+    """Say what became of a conversion's click: a fate, or "" where none is known or it is still held."""
+    if entry.referred is None:
+        return ""
+    record = state.recent.find_click(entry.referred.position)
+    if record is not None:  # the fold's own memory is at least as fresh as what was written back
+        return FATES[record["fate"]]
+    if ids.event_id(key_of(line.ad), "impression") in state.held:
+        return ""
+    verdict = entry.referred.verdict
+    return "invalid" if verdict is None or verdict.fate == "held" else verdict.fate
+
+
+def unlearn_click(state: State, record: Any, ad: ServedAd, click: bytes) -> None:
+    """Take a click's trial out of the conversion model, and before it the conversion that taught.
+
+    `record` is its impression's, whose freshness the caller has judged.
+    """
+    if math.isnan(record["p_trial"]):
+        return
+    conversion = state.conversions.find_taught(click)
+    if conversion is not None:
+        unlearn_conversion(state, conversion, ad)
+    state.conversion_model.unlearn(ad.rows, ad.columns, float(record["p_trial"]), 1.0, 0.0)
+    record["p_trial"] = math.nan
+
+
+def refund_conversion(state: State, line: Converted, record: Any) -> bool:
+    """Take a refunded conversion out of what was reached and, while it is fresh, of the model."""
+    group_at, campaign_at, _ = accounts_of(state, line.ad, line.at_ms)
+    state.goals.converted_by(line.ad.price_kind, campaign_at, group_at, -1)
+    return record is not None and unlearn_conversion(state, record, line.ad)
+
+
+def unlearn_conversion(state: State, record: Any, ad: ServedAd) -> bool:
+    """Take back what a conversion taught, while few lessons came after it."""
+    p = float(record["p"])
+    if math.isnan(p) or state.conversions.lessons - int(record["lesson"]) > UNLEARN_HORIZON_EVENTS:
+        return False
+    state.conversion_model.unlearn(ad.rows, ad.columns, p, 0.0, 1.0)
+    state.conversions.unteach(record)
+    return True
+
+
+def _learn(state: State, ad: ServedAd, trials: float, successes: float) -> float:
+    """Teach the conversion model one lesson; returns the p of this moment."""
+    state.conversions.lessons += 1
+    prior = state.conversion_prior_of(ad.creative_id)
+    return state.conversion_model.learn(ad.rows, ad.columns, prior, trials, successes)
+
+
+def _stands(state: State, accounts: tuple[int, int, int]) -> tuple[bool, bool, bool]:
+    """Say whether the budgets of group and campaign are open, and whether the campaign waits too long."""
+    group_at, campaign_at, day = accounts
+    catalogue, limit = state.catalogue, state.settings.cpa_stop_conversions
+    return (
+        catalogue.group_accounts.open_at(group_at, day),
+        catalogue.campaign_accounts.open_at(campaign_at, day),
+        0 < limit <= state.goals.expected_of(campaign_at),
+    )
+
+
+def _await(state: State, ad: ServedAd, group_at: int, campaign_at: int, sign: int) -> None:
+    value = sign * round(ad.price_micros * ad.pcvr)
+    state.catalogue.group_accounts.wait_for(group_at, value)
+    state.catalogue.campaign_accounts.wait_for(campaign_at, value)
