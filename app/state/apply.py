@@ -46,7 +46,7 @@ from app.state.converting import (
 )
 from app.state.opinions import slips, take_back, take_dismissal
 from app.state.receipts import Outcome, Receipt, receipt_of
-from app.state.recent import FATES, INVALID, LEARNED, REFUNDED, SKIPPED
+from app.state.recent import CLICK_REFUNDED, FATES, INVALID, LEARNED, REFUNDED, SKIPPED
 from app.state.state import Held, State
 
 __all__ = ["Outcome", "Receipt", "apply"]
@@ -273,6 +273,8 @@ def _take_out(state: State, target: Shown | Clicked | Converted, record: Any) ->
         return refund_conversion(state, target, record)
     if isinstance(target, Clicked):
         untry_click(state, target)
+        if record is not None:
+            record["clicked"] = CLICK_REFUNDED
     return record is not None and _unlearn(state, record, target.ad)
 
 

@@ -17,7 +17,7 @@ from app.domain.lines import Clicked, Converted, Entry, Verdict, key_of
 from app.rules.ftrl import UNLEARN_HORIZON_EVENTS
 from app.state.billing import accounts_of, charge, quote
 from app.state.receipts import Outcome, Receipt, receipt_of
-from app.state.recent import FATES
+from app.state.recent import CLICK_REFUNDED, LEARNED
 from app.state.state import State
 
 BY_CONVERSION = frozenset({"cpa", "ocpm"})
@@ -96,7 +96,9 @@ def _click_fate(state: State, entry: Entry, line: Converted) -> str:
         return ""
     record = state.recent.find_click(entry.referred.position)
     if record is not None:  # the fold's own memory is at least as fresh as what was written back
-        return FATES[record["fate"]]
+        if record["clicked"] == CLICK_REFUNDED:
+            return "refunded"
+        return "learned" if record["fate"] == LEARNED else "skipped"
     if ids.event_id(key_of(line.ad), "impression") in state.held:
         return ""
     verdict = entry.referred.verdict

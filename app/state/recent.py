@@ -28,6 +28,7 @@ SHOWN = np.dtype(
 )
 FATES = ("learned", "skipped", "invalid", "refunded")
 LEARNED, SKIPPED, INVALID, REFUNDED = range(4)
+CLICK_REFUNDED = 2  # as `clicked`: there was one, and it was taken back
 
 
 class Recent:
