@@ -15,8 +15,8 @@ EVE_MS = 60_000
 Step = tuple[str, int]
 numbers = st.integers(0, 9)
 KINDS = (
-    "show", "click", "cpm", "hold", "settle", "refund", "minute", "minute", "hour", "eve", "daily", "total",
-    "group",
+    "show", "click", "cpm", "ocpm", "hold", "settle", "convert", "convert", "refund", "refund", "minute",
+    "minute", "hour", "eve", "daily", "total", "group", "pause",
 )  # fmt: skip
 steps = st.lists(st.tuples(st.sampled_from(KINDS), numbers), min_size=15, max_size=40)
 
@@ -55,7 +55,9 @@ class Till:
         self.world.add(*one_of_each())
         self.world.add(group("g-2"), banner("cr-2", "g-2"))
         self.shown: list[ServedAd] = []
-        self.clicked: list[Receipt] = []
+        self.charges: list[Receipt] = []
+        self.status = "active"
+        self.conversions: list[ServedAd] = []  # ads sold by conversion, shown and clicked
         self.held: list[tuple[int, ServedAd, Receipt]] = []
 
     def charged(self, receipt: Receipt, verdict: Verdict, at_ms: int, ad: ServedAd, price: int) -> None:
@@ -63,7 +65,7 @@ class Till:
         billed = min(price, self.book.left(day_of(at_ms), group_id))
         assert (verdict.billed_micros, verdict.unbilled_micros) == (billed, price - billed)
         self.book.charges[receipt.event_id] = (day_of(at_ms), group_id, billed)
-        self.clicked.append(receipt)
+        self.charges.append(receipt)
 
     def verdict(self, receipt: Receipt) -> Verdict:
         verdict = self.world.known[receipt.event_id].verdict
@@ -86,6 +88,18 @@ class Till:
                 ad = world.ad(creative_id, price * 1000, "cpm")
                 receipt = world.show(ad)
                 self.charged(receipt, self.verdict(receipt), world.now_ms, ad, price)
+            case "ocpm":
+                ad = world.ad(creative_id, price * 8, "ocpm", pctr=0.25, pcvr=0.5)
+                receipt = world.show(ad)
+                self.charged(receipt, self.verdict(receipt), world.now_ms, ad, price)
+            case "convert":
+                if number % 3 == 0 or not self.conversions:
+                    self.conversions.append(world.ad(creative_id, price, "cpa"))
+                    world.show(self.conversions[-1])
+                    world.click(self.conversions[-1])
+                ad = self.conversions[number % len(self.conversions)]
+                receipt = world.convert(ad, str(len(world.entries)))
+                self.charged(receipt, self.verdict(receipt), world.now_ms, ad, ad.price_micros)
             case "hold":
                 ad = world.ad(creative_id, price)
                 self.held.append((world.now_ms, ad, world.click(ad)))
@@ -93,8 +107,8 @@ class Till:
                 at_ms, ad, receipt = self.held.pop(number % len(self.held))
                 world.show(ad)
                 self.charged(receipt, self.verdict(receipt), at_ms, ad, ad.price_micros)
-            case "refund" if self.clicked:
-                receipt = self.clicked.pop(number % len(self.clicked))
+            case "refund" if self.charges:
+                receipt = self.charges.pop(number % len(self.charges))
                 assert world.refund(receipt).billed_micros == self.book.charges.pop(receipt.event_id)[2]
             case _:
                 pass
@@ -115,9 +129,12 @@ class Till:
             case "total":
                 self.book.total = amount and amount * 4
                 self.world.change("campaign", "c-1", budget_total_micros=self.book.total)
-            case "group":
+            case "group" if self.status != "archived":
                 self.book.group_daily = amount
                 self.world.change("ad_group", "g-1", budget_daily_micros=amount)
+            case "pause":  # what was shown is paid for all the same
+                self.status = "active" if number < 7 else "archived" if number == 9 else "paused"
+                self.world.change("campaign", "c-1", status=self.status)
             case _:
                 pass
 
@@ -127,7 +144,7 @@ class Till:
         for name in ("g-1", "g-2"):
             out = self.book.left(day_of(self.world.now_ms), name) == 0
             at = self.world.state.catalogue.group_index[name]
-            assert (self.world.state.group_standing[at] != 0) == out, name
+            assert (self.world.state.group_standing[at] != 0) == (out or self.status != "active"), name
 
 
 @settings(max_examples=150)
