@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from app.domain.lines import Clicked, Entry, Noticed, Shown
+from app.domain.lines import Clicked, Converted, Entry, Noticed, Shown
 from app.flows.histograms import Histogram
 from app.state.apply import Outcome
 from app.state.state import State
@@ -42,8 +42,15 @@ class Counters:
         self.events = self._counter("events", "Feedback events by kind and status", ["kind", "status"])
         self.predicted_clicks = self._counter("predicted_clicks", "Clicks predicted for impressions")
         self.clicks = self._counter("clicks", "Clicks counted")
+        self.predicted_conversions = self._counter(
+            "predicted_conversions", "Conversions predicted for clicks on ads paid by conversions"
+        )
+        self.conversions = self._counter("conversions", "Conversions counted")
         self.log_loss = self._gauge("log_loss", "Mean log loss of impressions whose click window is closed")
         self.spend = self._counter("spend_micros", "Billed, in micros of the account currency")
+        self.conversion_spend = self._counter(
+            "conversion_spend_micros", "Of it, billed for conversions (cpa)"
+        )
         self.unbilled = self._counter("unbilled_micros", "Delivered beyond budgets, not billed, in micros")
         self.invalid = self._counter("invalid", "Invalid events by reason", ["reason"])
         self.shed = self._counter("shed", "Work refused under load, by reason", ["reason"])
@@ -64,15 +71,23 @@ class Counters:
             return
         kind = line.kind if isinstance(line, Noticed) else EVENT_KINDS[type(line).__name__]
         self.events.labels(kind, receipt.status).inc()
-        if kind != "refund":
-            self.spend.inc(receipt.billed_micros)
-            self.unbilled.inc(receipt.unbilled_micros)
+        if kind != "refund":  # an impression may settle a click that waited for it, and bill that
+            self.spend.inc(sum(verdict.billed_micros for _, verdict in outcome.verdicts))
+            self.unbilled.inc(sum(verdict.unbilled_micros for _, verdict in outcome.verdicts))
         if receipt.code:
             self.invalid.labels(receipt.code).inc()
-        elif isinstance(line, Shown):
-            self.predicted_clicks.inc(line.ad.pctr)
-        elif isinstance(line, Clicked) and receipt.status == "counted":
-            self.clicks.inc()
+            return
+        match line:
+            case Shown():
+                self.predicted_clicks.inc(line.ad.pctr)
+            case Clicked() if receipt.status == "counted":
+                self.clicks.inc()
+                self.predicted_conversions.inc(line.ad.pcvr)
+            case Converted():
+                self.conversions.inc()
+                self.conversion_spend.inc(receipt.billed_micros)
+            case _:
+                pass
 
     def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
         return Counter(f"adjudge_{name}", text, labels, registry=self.registry)

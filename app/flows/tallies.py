@@ -25,8 +25,8 @@ DIMENSIONS = (
 OF_REQUESTS = frozenset({"hour", "day", "placement", "publisher"})
 MEASURES = (
     "requests", "impressions", "clicks", "conversions", "spend", "unbilled", "ecpm", "ctr", "ctr_low",
-    "ctr_high", "predicted_clicks", "calibration", "gross_impressions", "gross_clicks", "gross_conversions",
-    "net_impressions", "net_clicks", "net_conversions", "invalid",
+    "ctr_high", "predicted_clicks", "calibration", "cvr", "cvr_low", "cvr_high", "cpa", "gross_impressions",
+    "gross_clicks", "gross_conversions", "net_impressions", "net_clicks", "net_conversions", "invalid",
 )  # fmt: skip
 _COUNTS = {Shown: "impressions", Clicked: "clicks", Converted: "conversions"}
 _COUNTED = frozenset({"learned", "skipped"})
@@ -188,6 +188,7 @@ def measures_of(tally: Tally, counts_requests: bool) -> dict[str, Any]:
     Units   money as decimals of the account currency; calibration is predicted / actual clicks.
     """
     low, high = wilson(tally.clicks, tally.impressions)
+    cvr_low, cvr_high = wilson(tally.conversions, tally.clicks)
     shown, predicted = tally.impressions, tally.predicted_clicks
     return {
         "requests": tally.requests if counts_requests else None,
@@ -202,6 +203,10 @@ def measures_of(tally: Tally, counts_requests: bool) -> dict[str, Any]:
         "ctr_high": high,
         "predicted_clicks": predicted,
         "calibration": predicted / tally.clicks if tally.clicks else None,
+        "cvr": tally.conversions / tally.clicks if tally.clicks else None,
+        "cvr_low": cvr_low,
+        "cvr_high": cvr_high,
+        "cpa": per_action(tally.spend_micros, tally.conversions) if tally.conversions else None,
         **{f"gross_{kind}": tally.gross.get(kind, 0) for kind in _COUNTS.values()},
         **{f"net_{kind}": tally.net.get(kind, 0) for kind in _COUNTS.values()},
         "invalid": dict(sorted(tally.invalid.items())),
@@ -214,8 +219,16 @@ def ecpm(spend_micros: int, impressions: int) -> Decimal:
     >>> ecpm(1_000_000, 3)
     Decimal('333.333333')
     """
-    exact = Decimal(spend_micros) * 1000 / impressions
-    return to_decimal(int(exact.to_integral_value(ROUND_HALF_UP)))
+    return per_action(spend_micros * 1000, impressions)
+
+
+def per_action(spend_micros: int, actions: int) -> Decimal:
+    """Tell what an action cost, rounded to the micro; a thousandfold spend tells it of 1,000 actions.
+
+    >>> per_action(2_000_000, 3)
+    Decimal('0.666667')
+    """
+    return to_decimal(int((Decimal(spend_micros) / actions).to_integral_value(ROUND_HALF_UP)))
 
 
 def wilson(successes: int, trials: int) -> tuple[float | None, float | None]:

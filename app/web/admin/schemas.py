@@ -71,6 +71,10 @@ _MEASURES: Schema = {
     **dict.fromkeys(("ecpm", "ctr", "ctr_low", "ctr_high"), _NULLABLE_NUMBER),
     "predicted_clicks": {"type": "number"},
     "calibration": _NULLABLE_NUMBER,
+    "cvr": _NULLABLE_NUMBER,
+    "cvr_low": _NULLABLE_NUMBER,
+    "cvr_high": _NULLABLE_NUMBER,
+    "cpa": {**_NULLABLE_NUMBER, "description": "Spend per conversion, whatever was charged for"},
     **{
         f"{part}_{kind}": _COUNT
         for part in ("gross", "net")

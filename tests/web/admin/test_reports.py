@@ -20,7 +20,7 @@ from tests.web.admin.conftest import HEADERS, KEY
 
 MEASURES = {
     "requests", "impressions", "clicks", "conversions", "spend", "unbilled", "ecpm", "ctr", "ctr_low",
-    "ctr_high", "predicted_clicks", "calibration", "invalid",
+    "ctr_high", "predicted_clicks", "calibration", "cvr", "cvr_low", "cvr_high", "cpa", "invalid",
     "gross_impressions", "gross_clicks", "gross_conversions",
     "net_impressions", "net_clicks", "net_conversions",
 }  # fmt: skip
@@ -72,6 +72,8 @@ def test_the_last_day_as_one_row(server: Server) -> None:
     counts = ("requests", "impressions", "clicks", "conversions")
     assert [totals[name] for name in counts] == [4, 5, 1, 1]
     assert totals["ctr"] == 0.2
+    assert totals["cvr_low"] <= totals["cvr"] == 1 <= totals["cvr_high"]
+    assert totals["cpa"] == totals["spend"]
     assert totals["ctr_low"] < 0.2 < totals["ctr_high"]
     assert totals["calibration"] == totals["predicted_clicks"]
     spent = int(server.node.state.catalogue.campaign_accounts.spent.sum())
