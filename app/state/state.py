@@ -117,6 +117,7 @@ class State:
         old_prior, self.prior_logit = self.prior_logit, logit(settings.prior_ctr)
         self.settings = settings
         self.catalogue.zones[0] = settings.time_zone
+        self.rates_micros = dict(settings.rates_micros)
         self.traffic.configure(settings)
         rates = Rates(
             settings.alpha, settings.cross_alpha, settings.beta, settings.l1, settings.cross_l1, settings.l2

@@ -5,6 +5,8 @@ Method: worlds of a few lines, with the expected worth worked out by hand or by 
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from app.domain.decisions import ServedAd
 from app.domain.lines import FoldSettings, Shown
 from app.state.apply import Receipt
+from app.state.money import money_of
 from tests.state.world import (
     HOUR_MS,
     WON,
@@ -333,3 +336,64 @@ def test_replays_agree_on_everything_about_conversions() -> None:
     again = fold(world.entries, bytes_too=True)
     assert again.hash == world.state.hash
     assert contents(again) == contents(world.state) == contents(world.copy().state)
+
+
+def test_a_campaign_s_money_at_a_glance() -> None:
+    world = world_with("ocpm", bid=1_000, budget_total_micros=1_500 * WON)
+    world.add(group("g-2", bid=500, kind="cpa"), banner("cr-2", "g-2"))
+    first, second = dear(world, 1.0), dear(world, 1.0)
+    shown = world.show(first)
+    world.show(second)
+    world.convert(first)
+    path(world, world.ad("cr-2", kind="cpa", pcvr=0.1))
+    world.refund(shown)
+    world.tick(0)
+    told = money_of(world.state, "c-1")
+    assert (told.spent_micros, told.unbilled_micros, told.refunded_micros) == (
+        500 * WON,
+        500 * WON,
+        1_000 * WON,
+    )
+    assert told.awaited_micros == 100 * WON
+    assert told.expected_conversions == pytest.approx(0.02)
+    assert told.stops_at_conversions == 10
+    ocpm, cpa = told.groups
+    assert (ocpm.kind, ocpm.target_cpa_micros, ocpm.realised_cpa_micros) == ("ocpm", 1_000 * WON, 500 * WON)
+    assert ocpm.multiplier == 1.05, "(1 + 10) / (0.5 + 10)"
+    assert ocpm.bid_micros == 1_050 * WON == bid_of(world) * WON
+    assert (cpa.kind, cpa.bid_micros, cpa.multiplier) == ("cpa", 500 * WON, None)
+
+
+def test_currency_rates_are_the_journal_s() -> None:
+    world = World()
+    world.configure(rates_micros=(("USD", 1_350_000_000),))
+    assert world.state.rates_micros == {"USD": 1_350_000_000}
+    assert world.copy().state.rates_micros == fold(world.entries, bytes_too=True).rates_micros
+    world.configure(rates_micros=(("USD", 1_400_000_000),))
+    before = fold(world.entries[:3], bytes_too=True)
+    assert before.rates_micros == {"USD": 1_350_000_000}, "a replay of that time has that time's rates"
+
+
+#   kind    action       why
+LATE = [
+    ("cpm",  "show",     "its impression was under way"),
+    ("ocpm", "show",     "the same"),
+    ("cpc",  "click",    "it was shown while it ran"),
+    ("cpa",  "convert",  "days later"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", [{"status": "paused"}, {"status": "archived"}, {"ends_at_ms": 1}])
+@pytest.mark.parametrize(("kind", "action", "why"), LATE)
+def test_who_has_ended_pays_for_what_was_shown(
+    kind: str, action: str, why: str, ending: dict[str, Any]
+) -> None:
+    world = world_with(kind, budget_total_micros=1_500 * WON)
+    ads = [world.ad(kind=kind, price_micros=10**6 * WON if kind == "cpm" else 1_000 * WON, pctr=1.0,
+                    pcvr=1.0 if kind == "ocpm" else 0.0) for _ in range(2)]  # fmt: skip
+    steps = ["show", "click", "convert"]
+    for ad in ads:
+        for step in steps[: steps.index(action)]:
+            getattr(world, step)(ad)
+    world.change("campaign", "c-1", **ending)
+    assert [getattr(world, action)(ad).billed_micros // WON for ad in ads] == [1_000, 500], why

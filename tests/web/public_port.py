@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from app.domain.catalogue import Creative, Placement, Thing
 from app.domain.lines import FoldSettings
 from app.flows.clients import Clients
@@ -102,11 +104,11 @@ def public_port(
 
     def make_app(node: Node) -> Any:
         node.settings = replace(node.settings, open_doors=open_doors)
-        node.state.rates_micros = dict(rates or {})
         node.clients = clients or node.clients
         return public_app(node, tokens, Links(PUBLIC_URL, tokens))
 
     catalogue = list(small_catalogue()) if things is None else list(things)
+    fold = msgspec.structs.replace(fold, rates_micros=tuple(sorted((rates or {}).items())))
     with serving(tmp_path, make_app, clock_ms=clock, things=catalogue, columns=columns, fold=fold) as server:
         yield PublicPort(server, tokens, clock)
 
