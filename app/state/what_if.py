@@ -92,9 +92,10 @@ def what_if(
     if not isinstance(creative, Creative):
         raise Refused("unknown_creative", "there was no such creative at that position", "creative_id")
     group, campaign = catalogue.payers(creative_id)
-    own = group.pricing.bid_micros
-    bid = own if bid_micros is None else bid_micros
     place = catalogue.ads.places.by_key.get(creative_id)
+    # As the auction took it: an oCPM bid is its target times a multiplier.
+    own = group.pricing.bid_micros if place is None else int(catalogue.ads.bid[place])
+    bid = own if bid_micros is None else bid_micros
     trial = Trial(None, "archived", None)
     if place is not None:
         trial = _try(state, record, ordinal, group, bid, place)
