@@ -28,11 +28,13 @@ import uvicorn
 import uvloop
 
 from app import __version__
-from app.domain.lines import Configured
+from app.domain.lines import Configured, Entry
 from app.domain.refusals import Refused
 from app.flows.counters import Counters
 from app.flows.follow import Follow
+from app.flows.just_served import JustServed
 from app.flows.node import Node
+from app.flows.recalling import recall_just_served
 from app.flows.snapshotting import load, snapshot_forever, snapshot_now, yield_to_the_node
 from app.flows.ticking import tick_forever, tick_line
 from app.flows.user_keys import SECRET_BYTES, Period, UserKeys, read_periods, write_periods
@@ -40,6 +42,7 @@ from app.flows.warming import warm
 from app.journal.decisions import DecisionStore
 from app.journal.sqlite import SqliteJournal
 from app.settings import Settings
+from app.state.apply import Outcome
 from app.state.choose import Chooser
 from app.web.admin import admin_app
 from app.web.ads import AdsDoor
@@ -114,6 +117,12 @@ async def open_node(
     counters.build_info.labels(__version__).set(1)
     journal = SqliteJournal(data / "journal.db", on_commit_seconds=counters.commit_seconds.observe)
     decisions = DecisionStore(data / "decisions.db", max_bytes=settings.decisions_mib << 20)
+    just_served = JustServed(settings.just_served_s * 1000)
+
+    def applied(entry: Entry, outcome: Outcome) -> None:
+        counters.applied(state, entry, outcome)
+        just_served.applied(entry.line)
+
     workers = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_calm_worker)
     node = Node(
         settings=settings.node(data, public_url, loopback=loopback),
@@ -121,7 +130,8 @@ async def open_node(
         chooser=Chooser(state),
         journal=journal,
         decisions=decisions,
-        follow=Follow(state, journal, lambda entry, outcome: counters.applied(state, entry, outcome)),
+        follow=Follow(state, journal, applied),
+        just_served=just_served,
         counters=counters,
         clock_ms=lambda: time.time_ns() // 1_000_000,
         workers=workers,
@@ -145,7 +155,8 @@ async def make_ready(node: Node) -> None:
     if node.state.position == 0 or node.state.settings != node.settings.fold:
         await node.submit(Configured(at_ms=node.now_ms(), settings=node.settings.fold))
     await node.submit(tick_line(node))
-    LOG.info("caught_up", lines=lines, position=node.state.position)
+    recalled = await recall_just_served(node)
+    LOG.info("caught_up", lines=lines, position=node.state.position, just_served=recalled)
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

@@ -116,6 +116,18 @@ class Settings(BaseSettings):
     retention_days: Seconds = Field(
         default=30, description="days after which nothing that belongs to a person is left"
     )
+    user_counters: Seconds = Field(
+        default=20_000_000, description="counters of frequency caps and views kept at most, ~28 bytes each"
+    )
+    caps_without_id: Literal["serve", "withhold"] = Field(
+        default="serve", description="what becomes of ads with a frequency cap where nobody can be told apart"
+    )
+    just_served_s: Seconds = Field(
+        default=60, description="how long an ad given to someone counts under its caps before its impression"
+    )
+    fatigue: Literal["on", "off"] = Field(
+        default="on", description="whether earlier views of an ad by the same person are a feature"
+    )
     trace_hours: Seconds = Field(default=24, description="hours for which decisions can be traced")
     snapshots: Seconds = Field(default=3, description="snapshots kept beside one an hour")
     snapshot_every_s: Seconds = Field(default=600, description="seconds between snapshots")

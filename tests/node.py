@@ -33,17 +33,19 @@ from app.domain.catalogue import (
     Thing,
 )  # fmt: skip
 from app.domain.decisions import Choice, ServedAd
-from app.domain.lines import Catalogued, Configured, FoldSettings, Line
+from app.domain.lines import Catalogued, Configured, Entry, FoldSettings, Line
 from app.domain.requests import AdRequest, Ask, Person
 from app.flows.counters import Counters
 from app.flows.feedback import line_of, take_event
 from app.flows.follow import Follow
+from app.flows.just_served import JustServed
 from app.flows.node import Node, NodeSettings
+from app.flows.people import enrich
 from app.flows.serve import serve, served_ads
 from app.flows.ticking import tick_line
 from app.journal.decisions import DecisionStore
 from app.journal.sqlite import SqliteJournal
-from app.state.apply import Receipt
+from app.state.apply import Outcome, Receipt
 from app.state.choose import Chooser
 from app.state.state import State
 
@@ -73,11 +75,17 @@ async def make_node(
     settings = NodeSettings(data=tmp_path, columns=columns, fold=fold)
     state, counters = State(columns), Counters()
     journal = SqliteJournal(tmp_path / "journal.db", on_commit_seconds=counters.commit_seconds.observe)
-    follow = Follow(state, journal, lambda entry, outcome: counters.applied(state, entry, outcome))
+    just_served = JustServed()
+
+    def applied(entry: Entry, outcome: Outcome) -> None:
+        counters.applied(state, entry, outcome)
+        just_served.applied(entry.line)
+
+    follow = Follow(state, journal, applied)
     node = Node(
         settings=settings, state=state, chooser=Chooser(state), journal=journal,
         decisions=DecisionStore(tmp_path / "decisions.db"), follow=follow, counters=counters,
-        clock_ms=clock_ms, workers=workers or ThreadPoolExecutor(2),
+        clock_ms=clock_ms, workers=workers or ThreadPoolExecutor(2), just_served=just_served,
     )  # fmt: skip
     await follow.catch_up()
     await node.submit(Configured(at_ms=node.now_ms(), settings=fold))
@@ -155,6 +163,7 @@ class Served(NamedTuple):
 
 def decide(node: Node, request: AdRequest) -> Served:
     """Have the node decide on a request."""
+    request = enrich(node, request)
     choice = serve(node, request)
     return Served(
         choice, [ad for placed in choice.placed for ad in served_ads(choice, placed, request.person)]

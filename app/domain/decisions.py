@@ -51,6 +51,7 @@ REASONS: dict[str, str] = {
     "dismissed": "this user dismissed the creative or its advertiser",
     "same_advertiser": "an ad of this advertiser stands above, and the placement keeps them apart",
     "same_category": "an ad of a competing category stands above, and the placement keeps them apart",
+    "frequency": "this person saw it as often as a frequency cap allows, or cannot be told from others",
     "same_creative": "the creative already stands above in this request",
     "below_deal_floor": "the offer is below the floor of every deal that it may enter",
     "below_floor": "the offer is below the floor",
@@ -67,7 +68,7 @@ _TRADE_CODES: dict[str, int] = {
     "size": 203, "format": 204, "mime": 204, "protocol": 204, "api": 204,
     "advertiser_blocked": 205, "same_advertiser": 205, "secure": 207, "language": 208,
     "category_blocked": 209, "same_category": 209, "attribute": 210, "deal": 213,
-    "paused": 501, "not_started": 501, "ended": 501, "archived": 501, "budget": 502,
+    "paused": 501, "not_started": 501, "ended": 501, "archived": 501, "budget": 502, "frequency": 504,
     **dict.fromkeys(
         (
             "hour", "weekday", "gender", "age", "region", "interest", "segment", "device", "os",
@@ -87,7 +88,8 @@ class Win(Struct, frozen=True, kw_only=True, array_like=True):
             ecpm_micros is the winner's own worth per 1,000 impressions, cleared_ecpm_micros what it
             pays for them as expected. `rival_index` is the creative index that set the price, -1 the floor.
             `deal_id` names the deal that it was sold by; such a win stands beside the open ones, as another
-            offer for the same place.
+            offer for the same place. `own_row` is the row that this ad alone lights (earlier views), 0 for
+            none.
     """
 
     ad_index: int
@@ -107,6 +109,7 @@ class Win(Struct, frozen=True, kw_only=True, array_like=True):
     rival_index: int = -1
     deal_id: str = ""
     pcvr: float = 0.0  # where the price is for a conversion (cpa, ocpm)
+    own_row: int = 0
 
     @property
     def slot(self) -> int:

@@ -49,6 +49,9 @@ class FoldSettings(Struct, frozen=True, kw_only=True, array_like=True):
     in_flight_conversion_s: int = 86_400
     max_ecpm_micros: int = 0  # 0: none
     rates_micros: tuple[tuple[str, int], ...] = ()  # account micros per unit of a currency
+    user_counters: int = 20_000_000
+    caps_without_id: str = "serve"
+    fatigue: str = "on"
 
 
 class Configured(Struct, frozen=True, kw_only=True, array_like=True, tag="configured"):

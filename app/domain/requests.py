@@ -123,6 +123,7 @@ class AdRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     (consent, law, the person's own wish); `person` is then None, or tells the country alone.
 
     `seats` (wseat) lets in only ads of these buyer seats; empty lets in all.
+    `just_served` are the ads (creative indexes) given to this person a moment ago, impressions still to come.
     Blocked app bundles (bapp) stand among the blocked advertisers.
     """
 
@@ -134,6 +135,7 @@ class AdRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     seats: tuple[str, ...] = ()
     blocked_seats: tuple[str, ...] = ()
     withheld: str | None = None
+    just_served: tuple[int, ...] = ()
 
 
 def bare_url(url: str | None) -> str | None:

@@ -57,6 +57,10 @@ class Counters:
         self.lost = self._counter("lost", "Decision records dropped")
         self.loop_lag = self._gauge("loop_lag_seconds", "How late the loop was at the last tick")
         self.learning = self._gauge("learning", "1 while impressions are learned, 0 on a silent click stream")
+        self.user_counters = self._gauge("user_counters", "Counters of frequency caps and views")
+        self.user_counters_lost = self._gauge(
+            "user_counters_lost", "Impressions not counted to a person, for want of room"
+        )
         self.snapshot_position = self._gauge("snapshot_position", "Position of the newest snapshot")
         self.build_info = self._gauge("build_info", "1, labelled with the build", ["version"])
 
@@ -68,6 +72,8 @@ class Counters:
             if state.progress.closed:
                 self.log_loss.set(state.progress.log_loss())
             self.learning.set(0 if state.silent() else 1)
+            self.user_counters.set(state.user_counters.total)
+            self.user_counters_lost.set(state.user_counters.lost)
             return
         kind = line.kind if isinstance(line, Noticed) else EVENT_KINDS[type(line).__name__]
         self.events.labels(kind, receipt.status).inc()

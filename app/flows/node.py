@@ -17,6 +17,7 @@ from app.domain.lines import FoldSettings, Line
 from app.flows.clients import Clients
 from app.flows.counters import Counters
 from app.flows.follow import Follow
+from app.flows.just_served import JustServed
 from app.flows.user_keys import UserKeys
 from app.journal.decisions import DecisionStore
 from app.journal.sqlite import SqliteJournal
@@ -85,6 +86,7 @@ class Node:
     random_bytes: Callable[[int], bytes] = field(default_factory=Randomness)
     user_keys: UserKeys = field(default_factory=UserKeys.fresh)
     clients: Clients = field(default_factory=Clients)
+    just_served: JustServed = field(default_factory=JustServed)
 
     def now_ms(self) -> int:
         """The node's time: the wall clock, but never before the state's last tick."""

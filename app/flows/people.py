@@ -17,16 +17,21 @@ ATTRIBUTES = ("gender", "age", "region", "interests", "segments")
 def enrich(node: Node, request: AdRequest) -> AdRequest:
     """Add what is stored of the person to a request; what the request says wins, attribute by attribute.
 
-    Cost    a fraction of a microsecond for somebody unknown, some 3 us with a profile.
+    And the ads that the person was just given, which this node alone remembers.
+    Cost    about a microsecond for somebody unknown, some 3 us with a profile.
     """
     person = request.person
     if person is None or person.key is None:
         return request
     people = node.state.people
+    keys = (person.key,) if person.former_key is None else (person.key, person.former_key)
+    just_served = node.just_served.of(keys, node.now_ms())
     profile = people.profile(person.key) or people.profile(person.former_key)
-    if profile is None:
-        return request
-    return msgspec.structs.replace(request, person=completed(person, profile))
+    if profile is not None:
+        person = completed(person, profile)
+    if profile is not None or just_served:
+        return msgspec.structs.replace(request, person=person, just_served=just_served)
+    return request
 
 
 def completed(person: Person, profile: Profile) -> Person:

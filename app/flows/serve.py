@@ -6,7 +6,7 @@ import struct
 from time import perf_counter
 
 from app.domain import ids
-from app.domain.decisions import Choice, Placed, Record, ServedAd
+from app.domain.decisions import Choice, Placed, Record, ServedAd, Win
 from app.domain.requests import AdRequest, Person
 from app.flows.node import Node
 from app.rules.features import MAIN_ONLY_FROM, SCHEMA_VERSION
@@ -24,7 +24,21 @@ def serve(node: Node, request: AdRequest) -> Choice:
     node.counters.choose_seconds.observe(perf_counter() - started)
     node.decisions.put(Record(request_key=key, request=request, choice=choice))
     _gather(node, choice)
+    _remember(node, request, choice)
     return choice
+
+
+def _remember(node: Node, request: AdRequest, choice: Choice) -> None:
+    """Remember the ads that were given, of those that a cap may bind, until their impressions come."""
+    person = request.person
+    if person is None or person.key is None:
+        return
+    capped = node.state.catalogue.caps.bound().capped
+    for placed in choice.placed:
+        for win in placed.wins:
+            if capped[win.creative_index]:
+                ad_key = ids.ad_key(placed.decision_id, win.ad_index)
+                node.just_served.remember(person.key, ad_key, win.creative_index, choice.clock_ms)
 
 
 def preview(node: Node, request: AdRequest, at_ms: int) -> Choice:
@@ -50,12 +64,20 @@ def _gather(node: Node, choice: Choice) -> None:
             gathered.wins[win.ad_group_id] = gathered.wins.get(win.ad_group_id, 0) + 1
 
 
+def _lit(shared: bytes, win: Win) -> bytes:
+    """Add to the rows that all ads light those of one ad: its earlier views, and its slot."""
+    if win.own_row:
+        shared += struct.pack("<H", win.own_row)
+    return shared + struct.pack("<H", MAIN_ONLY_FROM + win.slot) if win.slot else shared
+
+
 def served_ads(choice: Choice, placed: Placed, person: Person | None = None) -> list[ServedAd]:
     """Write what the tokens of a placement's ads seal; `person` is the request's.
 
-    An ad below the top slot also lights its slot's row: it was scored as if on top, and is learned as shown.
+    An ad that the person saw before also lights its own row. One below the top slot lights its slot's row: it
+    was scored as if on top, and is learned as shown.
     """
-    rows = struct.pack(f"<{len(placed.rows)}H", *placed.rows)
+    shared = struct.pack(f"<{len(placed.rows)}H", *placed.rows)
     user = (person.key if person is not None else None) or b""
     former_user = (person.former_key if person is not None else None) or b""
     return [
@@ -63,7 +85,7 @@ def served_ads(choice: Choice, placed: Placed, person: Person | None = None) -> 
             decision_id=placed.decision_id, ad_index=win.ad_index, creative_id=win.creative_id,
             creative_index=win.creative_index, generation=win.generation,
             placement_id=placed.placement_id, publisher_id=placed.publisher_id,
-            rows=rows + struct.pack("<H", MAIN_ONLY_FROM + win.slot) if win.slot else rows,
+            rows=_lit(shared, win),
             columns=struct.pack(f"<{len(win.columns)}H", *win.columns), schema_version=SCHEMA_VERSION,
             price_micros=win.price_micros, price_kind=win.kind, pctr=win.pctr, variant=choice.variant,
             issued_at_ms=choice.clock_ms, deal_id=win.deal_id, user=user, former_user=former_user,

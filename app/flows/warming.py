@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from app.domain import ids
-from app.domain.catalogue import AdGroup, Advertiser, Campaign, Creative, Placement, Pricing, Publisher, Thing
+from app.domain.catalogue import (
+    AdGroup,
+    Advertiser,
+    Campaign,
+    Creative,
+    FrequencyCap,
+    Placement,
+    Pricing,
+    Publisher,
+    Thing,
+)
 from app.domain.decisions import ServedAd
+from app.domain.ids import DAY_MS
 from app.domain.lines import (
     Catalogued,
     Clicked,
@@ -23,13 +36,14 @@ from app.flows.agents import device_of
 from app.rules import ftrl
 from app.state.apply import apply
 from app.state.choose import Chooser
+from app.state.counters import SEGMENTS, SWEPT_A_TICK
 from app.state.state import State
 
 _THINGS: tuple[Thing, ...] = (
     Publisher(id="p"),
     Placement(id="p", publisher_id="p", floor_micros=1, prior_ctr=0.02),
     Advertiser(id="a"),
-    Campaign(id="c", advertiser_id="a"),
+    Campaign(id="c", advertiser_id="a", frequency_cap=(FrequencyCap(count=9, per="day"),)),
     AdGroup(id="g", campaign_id="c", pricing=Pricing(kind="cpc", bid_micros=1_000_000)),
     AdGroup(id="h", campaign_id="c", pricing=Pricing(kind="cpm", bid_micros=1_000_000)),
     AdGroup(id="i", campaign_id="c", pricing=Pricing(kind="cpa", bid_micros=1_000_000)),
@@ -49,12 +63,14 @@ def warm() -> None:
     for line in lines:
         apply(state, Entry(state.position + 1, line))
     ask = Ask(name="p", placement_id="p", count=2)
-    request = AdRequest(request_id="", asks=(ask,), person=Person(gender="F", age=30))
+    person = Person(key=b"someone", former_key=b"before", gender="F", age=30)
+    request = AdRequest(request_id="", asks=(ask,), person=person, just_served=(0,))
     choice = Chooser(state).choose(request, ids.request_key(0, bytes(10)), 1)
     ad = ServedAd(
         decision_id=choice.placed[0].decision_id, ad_index=0, creative_id="z", creative_index=0,
         generation=0, placement_id="p", publisher_id="p", rows=bytes(2), columns=bytes(2),
         schema_version=1, price_micros=1, price_kind="cpa", pctr=0.01, variant=0, issued_at_ms=1, pcvr=0.1,
+        user=b"someone",
     )  # fmt: skip
     shown = Shown(at_ms=2, ad=ad)
     position = state.position + 1
@@ -63,3 +79,16 @@ def warm() -> None:
     apply(state, Entry(position + 2, Converted(at_ms=2, ad=ad), Referred(position + 1)))
     refunded = Refunded(at_ms=3, target_id=shown.event_id, target_position=position, target=shown)
     apply(state, Entry(position + 3, refunded))
+    _be_seen_again(state, ad, request)
+
+
+def _be_seen_again(state: State, ad: ServedAd, request: AdRequest) -> None:
+    """See an ad again, under another key, choose for someone who saw it, and let time sweep all that out."""
+    again = replace(ad, decision_id=bytes(15), user=b"later", former_user=b"someone")
+    more = replace(again, decision_id=bytes(14) + b"1")
+    for line in (Shown(at_ms=4, ad=again), Shown(at_ms=5, ad=more), Ticked(at_ms=6)):
+        apply(state, Entry(state.position + 1, line))
+    person = Person(key=b"later")
+    Chooser(state).choose(replace(request, person=person), ids.request_key(0, bytes(10)), 6)
+    for _ in range(SEGMENTS // SWEPT_A_TICK):
+        state.user_counters.sweep(100 * DAY_MS)

@@ -126,6 +126,23 @@ class DecisionReader:
         edges = [first + available * part // count for part in range(count + 1)]
         return list(self._records(chance.randrange(low, high) for low, high in pairwise(edges)))
 
+    def latest(self, since_ms: int) -> Iterator[Record]:
+        """Go through the decisions taken since a time, the latest first.
+
+        Cost    some 20 us for each.
+        """
+        number = _numbers(self._readers.get()).stop - 1
+        while number >= 0:
+            first, batch = self._batch(_BATCH_OF, number)
+            for raw in reversed(batch[: number + 1 - first]):
+                record = _decode(raw)
+                if record.choice.clock_ms < since_ms:
+                    return
+                yield record
+            if not batch:
+                return
+            number = first - 1
+
     def count(self) -> int:
         """Tell how many records are kept."""
         return len(_numbers(self._readers.get()))

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from zlib import crc32
 
+import numpy as np
+from numpy.typing import NDArray
+
 SCHEMA_VERSION = 1
 ROWS = 4_096
 
@@ -23,6 +26,7 @@ SYSTEMS: tuple[str, ...] = (
 )  # fmt: skip
 GENDERS = ("F", "M", "O")
 _PLACES = {values: {value: place for place, value in enumerate(values)} for values in (DEVICES, SYSTEMS)}
+VIEW_EDGES = (2, 3, 4, 6, 10)  # earlier views of an ad by the person: 1, 2, 3, 4-5, 6-9, 10 and more
 AGE_EDGES = (13, 18, 21, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80)
 
 
@@ -65,6 +69,7 @@ BLOCKS = _laid_out(
         "segment": 256,
         "site_category": 128,
         "cluster": 256,
+        "views": len(VIEW_EDGES) + 1,  # lit by one ad alone, for a person who saw it before
     }
 )
 # Rows from here on have a main cell only: the place of a slot shifts every ad alike.
@@ -126,6 +131,29 @@ def demographic_rows(gender: str | None, age: int | None, region: str | None) ->
     return tuple(rows)
 
 
+def views_rows(views: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Find the rows of numbers of earlier views, all at least 1.
+
+    >>> (views_rows(np.array([1, 3, 5, 9, 800])) - BLOCKS["views"].start).tolist()
+    [0, 2, 3, 4, 5]
+    """
+    rows = BLOCKS["views"].start + np.searchsorted(VIEW_EDGES, views, side="right")
+    return rows.astype(np.int32)
+
+
+def views_name(place: int) -> str:
+    """Name a place of the views block.
+
+    >>> [views_name(place) for place in range(6)]
+    ['1', '2', '3', '4-5', '6-9', '10+']
+    """
+    low = VIEW_EDGES[place - 1] if place else 1
+    if place == len(VIEW_EDGES):
+        return f"{low}+"
+    high = VIEW_EDGES[place] - 1
+    return str(low) if low == high else f"{low}-{high}"
+
+
 def moment_rows(hour: int, weekday: int) -> list[int]:
     """List the rows of an hour (0-23) and a weekday (0 is Monday) in the node's zone."""
     return [BLOCKS["hour"].start + hour, BLOCKS["weekday"].start + weekday]
@@ -162,5 +190,7 @@ def name_row(row: int) -> str:
             return f"os:{SYSTEMS[place]}"
         case "gender":
             return f"gender:{GENDERS[place]}"
+        case "views":
+            return f"views:{views_name(place)}"
         case _:
             return f"{block.name}:{place}"

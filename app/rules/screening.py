@@ -10,35 +10,42 @@ import numpy as np
 from numba import njit
 
 from app.rules.eligibility import judge, leave, lose, name_all, take_out
+from app.rules.fatigue import light
 from app.rules.ranking import bound_all, bound_conversions, drop_below_floor, sum_rows
 
 
 @njit(nogil=True, cache=True)
 def screen(  # type: ignore[no-untyped-def]
-    program, sets, taken, standing, standing_totals, alive, passing, planes, totals, same, below,
-    weights, touched, rows, shared, first, sums, columns, base, bid, quality, per_click, log_score, floor,
-    index, bound, paid, conversion_weights, conversion_touched, conversion
+    program, sets, capped, taken, standing, standing_totals, alive, passing, planes, totals, frequency, same,
+    below, seen, seen_rows, weights, touched, rows, shared, first, sums, columns, base, bid, quality,
+    per_click, log_score, floor, index, bound, paid, conversion_weights, conversion_touched, conversion
 ):  # fmt: skip
     """Judge every ad, sum the rows where one is still in, and bound the scores; returns how many are left.
 
     Shape   as in eligibility and ranking. `standing` (words,) are the ads that stand and `standing_totals`
             (reasons,) why others do not; alive (>= words,) is written: the candidates; passing is scratch
-            like it. `taken` are places that the request gave away already, lost as `same`; those under the
-            floor are lost as `below`. paid (words,) are the ads paid by conversions: the second matrix is
-            read for those still in alone.
+            like it. `capped` are places under a frequency cap, lost as `frequency`, `taken` those that the
+            request gave away already, lost as `same`; those under the floor are lost as `below`. The ads
+            `seen` before light `seen_rows`, each its own, as in fatigue.
+            paid (words,) are the ads paid by conversions: the second matrix is read for those still in alone.
     Units   floor in micros per 1,000 impressions, 0 for none.
     """
     alive, passing = alive[: standing.size], passing[: standing.size]
     alive[:] = standing
     totals[:] = standing_totals
     judge(program, sets, alive, passing, planes, totals)
+    take_out(capped, frequency, alive, planes, totals)
     take_out(taken, same, alive, planes, totals)
     sum_rows(weights, touched, rows, shared, first, alive, sums)
+    if seen.size:
+        light(weights, touched, columns, seen, seen_rows, alive, sums)
     left = name_all(alive, index)
     bound_all(sums, columns, base, log_score, per_click, index, left, bound)
     passing[:] = alive & paid
     if passing.any():
         sum_rows(conversion_weights, conversion_touched, rows, shared, first, passing, conversion.sums)
+        if seen.size:
+            light(conversion_weights, conversion_touched, columns, seen, seen_rows, passing, conversion.sums)
         bound_conversions(conversion, columns, index, left, bound)
     if floor > 0:
         passing[:] = alive
@@ -86,6 +93,21 @@ def part_with(rivals, index, count, bound, alive, planes, totals, code):  # type
             alive[i] &= ~word
             lost += lose(word, i, planes[code])
     totals[code] += lost
+
+
+@njit(nogil=True, cache=True)
+def drop(names, taken, index, count, bound, alive, planes, totals, code):  # type: ignore[no-untyped-def]
+    """Take named ads out of the candidates that `screen` left, but for those that were taken.
+
+    Shape   names and taken (k,) and (t,) int64 places. A dropped one's bound is -inf.
+    """
+    for name in names:
+        word, bit = name // 64, np.uint64(1) << np.uint64(name % 64)
+        if not alive[word] & bit or (taken == name).any():
+            continue
+        alive[word] &= ~bit
+        totals[code] += lose(bit, word, planes[code])
+        bound[np.searchsorted(index[:count], name)] = -np.inf
 
 
 @njit(nogil=True, cache=True)

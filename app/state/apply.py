@@ -116,7 +116,9 @@ def _shown(state: State, entry: Entry, line: Shown) -> Outcome:
         receipt_of(event, entry.position, billed, unbilled, fate == LEARNED, code),
         [(event, Verdict(FATES[fate], billed, unbilled, code))],
     )
-    state.mix(struct.pack("<qdqqB", entry.position, p, billed, unbilled, fate), event, ad.rows, ad.columns)
+    viewed = state.count_view(ad, line.at_ms)
+    effects = struct.pack("<qdqqB", entry.position, p, billed, unbilled, fate)
+    state.mix(effects, event, ad.rows, ad.columns, viewed)
     _settle_waiting(state, entry, outcome, FATES[fate])
     return outcome
 
@@ -245,7 +247,10 @@ def _refunded(state: State, entry: Entry, line: Refunded) -> Outcome:
         billed = verdict.billed_micros if verdict is not None else 0
     give_back(state, target.ad, target.at_ms, billed)
     unlearned = fate in _COUNTED and _take_out(state, target, record)
-    state.mix(struct.pack("<qqB", entry.position, billed, unlearned))
+    viewed = b""
+    if isinstance(target, Shown) and fate in _COUNTED:
+        viewed = state.uncount_view(target.ad, target.at_ms)
+    state.mix(struct.pack("<qqB", entry.position, billed, unlearned), viewed)
     event = line.event_id
     code = ACCIDENTAL if line.reason == ACCIDENTAL else None
     return Outcome(
@@ -314,6 +319,7 @@ def _ticked(state: State, line: Ticked) -> Outcome:
     dismissed_since_ms = state.clock_ms - state.settings.dismissal_s * 1000
     state.dismissals.expire(max(dismissed_since_ms, state.kept_since_hour * HOUR_MS))
     state.mix(struct.pack("<qqdd", state.position, state.clock_ms, state.progress.log_loss_sum, quality))
+    state.mix(struct.pack("<q", state.user_counters.sweep(state.clock_ms)))
     return outcome
 
 
@@ -357,6 +363,7 @@ def _free_rested(state: State) -> None:
         for model in models:
             model.clear_column(catalogue.first_ad_column + freed)
         state.quality.clear(freed)
+        catalogue.caps.changed()
 
 
 def _told_of_people(state: State, line: Profiled | Erased) -> Outcome:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.domain.catalogue import (
     KINDS,
@@ -23,9 +24,11 @@ from app.domain.catalogue import (
 )  # fmt: skip
 from app.domain.refusals import Refused
 from app.rules import features, standing
+from app.rules.counters import CAMPAIGN, CREATIVE, GROUP
 from app.rules.pacing import worth_at_bid
 from app.state.accounts import Accounts
 from app.state.ads import ARCHIVED, PAUSED, Ads
+from app.state.caps import Caps
 from app.state.places import GroupedPlaces, Places
 
 _COLUMN_KINDS = ("shape", "category", "advertiser", "campaign")
@@ -46,6 +49,7 @@ class Catalogue:
         block = features.BLOCKS["placement"]
         self.rows = Places(block.end, reserved=block.start)
         self.ads = Ads(columns - shared)
+        self.caps = Caps(self.ads)
         self.group_index: dict[str, int] = {}
         self.campaign_index: dict[str, int] = {}
         self.advertiser_index: dict[str, int] = {}
@@ -227,12 +231,13 @@ class Catalogue:
                 pass
 
     def _limit(self, campaign: Campaign) -> None:
-        """Write what a campaign may spend, and whether evenly."""
+        """Write what a campaign may spend, whether evenly, and how often to one person."""
         at = self.campaign_index[campaign.id]
         self.campaign_accounts.limit(at, campaign.budget_daily_micros, campaign.budget_total_micros)
         while at >= len(self.campaign_even):
             self.campaign_even = np.resize(self.campaign_even, 2 * len(self.campaign_even))
         self.campaign_even[at] = campaign.pacing == "even"
+        self.caps.put(CAMPAIGN, at, campaign.frequency_cap, self.zone_index(campaign.time_zone))
 
     def _settle_group(self, group: AdGroup) -> None:
         campaign, advertiser = self.above(group)
@@ -246,6 +251,7 @@ class Catalogue:
         self.groups.hours[at] = _bits(group.targeting.hour, standing.ALL_HOURS)
         self.groups.weekdays[at] = _bits(group.targeting.weekday, standing.ALL_WEEKDAYS)
         self.groups.zone[at] = self.zone_index(campaign.time_zone)
+        self.caps.put(GROUP, at, group.frequency_cap, int(self.groups.zone[at]))
 
     def _settle_creative(self, creative: Creative, at_ms: int) -> None:
         group = self.things["ad_group"][creative.ad_group_id]
@@ -264,12 +270,14 @@ class Catalogue:
         shared = (self.columns.take(key) for key in column_keys(*chain))
         ads.columns[:, ad] = [0, *shared, self.first_ad_column + ad]
         ads.compile(ad, creative, group, campaign, advertiser)
+        self.caps.put(CREATIVE, ad, creative.frequency_cap, self.zone_index(campaign.time_zone))
 
     def _retire(self, creative: Creative, chain: tuple[Thing, ...], at_ms: int) -> None:
         ad = self.ads.places.by_key.get(creative.id)
         if ad is not None:
             self.ads.close(ad)
             self.ads.places.rest(creative.id, at_ms)
+            self.caps.put(CREATIVE, ad, (), 0)  # shown late, it counts as a view alone
         for thing in chain[2:]:
             if thing.status == "archived":
                 self.columns.rest((kind_of(thing), thing.id), at_ms)
@@ -289,6 +297,22 @@ class Catalogue:
         group = self.things["ad_group"][creative.ad_group_id]
         assert isinstance(group, AdGroup)
         return group, self.above(group)[0]
+
+    def counted_under(self, creative_id: str) -> NDArray[np.int64]:
+        """List what an impression of a creative counts under: each cap above it, and its own views.
+
+        Shape   (k,) int64, as `rules.counters.what_of` names them; an ad whose place is another's has no own.
+        """
+        known = self.caps.counted.get(creative_id)
+        if known is None:
+            group, campaign = self.payers(creative_id)
+            whats = self.caps.of(GROUP, self.group_index[group.id])
+            whats += self.caps.of(CAMPAIGN, self.campaign_index[campaign.id])
+            ad = self.ads.places.by_key.get(creative_id)
+            if ad is not None:
+                whats += [*self.caps.of(CREATIVE, ad), self.caps.views_of(ad)]
+            known = self.caps.counted[creative_id] = np.array(whats, dtype=np.int64)
+        return known
 
     def zone_index(self, zone: str) -> int:
         """Number a time zone; 0 is the node's own, which may change under a campaign's feet."""

@@ -21,10 +21,12 @@ from app.rules.standing import Moment
 from app.state import deals, dismissals, separation
 from app.state.ads import View
 from app.state.clauses import program_of
+from app.state.frequency import Frequency
 from app.state.losers import Losers
 from app.state.state import State
 
 MAX_LIT_CATEGORIES = 4
+_FREQUENCY = REASON_NUMBER["frequency"]
 _SAME = REASON_NUMBER["same_creative"]
 _BELOW_DEAL_FLOOR = REASON_NUMBER["below_deal_floor"]
 _BELOW_FLOOR = REASON_NUMBER["below_floor"]
@@ -76,6 +78,7 @@ class Chooser:
         self.conversion_sums = np.zeros_like(self.sums)
         self.totals = np.zeros(len(REASON_CODES), dtype=np.int64)
         self.losers = self.counting = Losers(words)
+        self.frequency = Frequency(state)
 
     def choose(
         self, request: AdRequest, request_key: bytes, clock_ms: int, preview: Preview | None = None
@@ -90,6 +93,8 @@ class Chooser:
         self.counting = self.losers if preview is None else Losers(ads.sets.words)
         common = self._common_rows(request, preview)
         taken: list[int] = []
+        days = np.array([moment.day for moment in preview.moments]) if preview else self.state.days
+        self.frequency.ask(request, clock_ms, days)
         placed = tuple(
             self._place(request, ask, ids.decision_id(request_key, ordinal), view, common, taken)
             for ordinal, ask in enumerate(request.asks)
@@ -133,6 +138,7 @@ class Chooser:
         slate = self.slate(ask, view, common)
         if slate.placement is not None and slate.placement.status == "paused":
             return _nothing(ask, decision_id, "placement_paused")
+        self.frequency.given(taken)
         self.screen(request, slate, taken, crc32(decision_id))
         candidates = self.left
         wins = self._fill(slate, decision_id, taken)
@@ -161,9 +167,10 @@ class Chooser:
             program = np.concatenate([program, separation.program_of(catalogue, slate.placement, taken)])
         floor = 0.0 if self.offers else _floor_of(slate)
         self.left = screening.screen(
-            program, catalogue.ads.sets.rows,
+            program, catalogue.ads.sets.rows, self.frequency.capped,
             np.array(taken, dtype=np.int64) if taken else _NOBODY, view.alive, view.aside_totals, self.alive,
-            self.passing, self.counting.planes, self.totals, _SAME, _BELOW_FLOOR,
+            self.passing, self.counting.planes, self.totals, _FREQUENCY, _SAME, _BELOW_FLOOR,
+            self.frequency.seen, self.frequency.rows,
             model.w, model.touched, np.array(slate.rows, dtype=np.int32), catalogue.columns.used,
             catalogue.first_ad_column, slate.sums, view.columns, slate.prior_logit, view.bid, view.quality,
             view.per_click, view.log_score, floor, self.index, self.bound, view.paid, conversions.w,
@@ -240,6 +247,8 @@ class Chooser:
         for ad_index in range(slate.ask.count):
             if wins and slate.placement is not None and slate.placement.separation:
                 self._keep_apart(slate, slate.placement, taken[-1])
+            if wins:
+                self._hold_caps(taken)
             pick = self.pick(slate, decision_id)
             if pick.best < 0:
                 break
@@ -255,6 +264,15 @@ class Chooser:
             screening.part_with(
                 rivals, self.index, self.left, self.bound, alive, self.counting.planes, self.totals, code
             )
+
+    def _hold_caps(self, taken: list[int]) -> None:
+        """Let the candidates go that a cap forbids now that these ads were given to this request, too."""
+        self.frequency.given(taken)
+        if self.frequency.capped.size:
+            screening.drop(
+                self.frequency.capped, np.array(taken, dtype=np.int64), self.index, self.left, self.bound,
+                self.alive, self.counting.planes, self.totals, _FREQUENCY,
+            )  # fmt: skip
 
     def _price(self, slate: Slate, pick: ranking.Pick, ad_index: int) -> Win:
         ads = self.state.catalogue.ads
@@ -277,6 +295,7 @@ class Chooser:
             cleared_ecpm_micros=cleared, pctr=pick.pctr,
             columns=tuple(ads.columns[:, at].tolist()), generation=ads.places.generation.get(at, 0),
             rival_index=pick.rival, deal_id=slate.deal.id if slate.deal is not None else "", pcvr=pick.pcvr,
+            own_row=self.frequency.own_row(at),
         )  # fmt: skip
 
     def _count_outbid(self, view: View, taken: list[int]) -> None:

@@ -203,12 +203,14 @@ class Explainer(Chooser):
         assert campaign is not None
         ecpm, score, pctr, pcvr = self._worth(slate, at)
         columns = ads.columns[:, at].tolist()
+        own = self.frequency.own_row(at)
+        rows = [*slate.rows, own] if own else slate.rows
         logit = ranking.logit_at(slate.sums, slate.view.columns, slate.prior_logit, at)
         advertiser = self.state.catalogue.above(group)[1]
         keys = column_keys(creative, group, campaign, advertiser)
         names = ["any", *(f"{what}:{which}" for what, which in keys), f"creative:{creative.id}"]
-        main, crosses, left_out = self._cells(slate, columns, names)
-        uncertainty, variance = self._doubt(slate.rows, columns)
+        main, crosses, left_out = self._cells(rows, columns, names)
+        uncertainty, variance = self._doubt(rows, columns)
         return Candidate(
             creative_index=at, creative_id=creative.id, ad_group_id=group.id, campaign_id=campaign.id,
             advertiser_id=campaign.advertiser_id, kind=group.pricing.kind,
@@ -221,21 +223,21 @@ class Explainer(Chooser):
         )  # fmt: skip
 
     def _cells(
-        self, slate: Slate, columns: list[int], names: list[str]
+        self, lit_rows: list[int], columns: list[int], names: list[str]
     ) -> tuple[list[Cell], list[Cell], list[float]]:
         """List the main cells, the strongest crosses, and the weights of the crosses left out."""
-        lit = np.ix_(np.array(slate.rows), np.array(columns))
+        lit = np.ix_(np.array(lit_rows), np.array(columns))
         weights: list[list[float]] = self.state.model.w[lit].tolist()
         counts: list[list[float]] = self.state.model.n[lit].tolist()
         main: list[tuple[int, int]] = []
         crosses: list[tuple[int, int]] = []
-        for i, row in enumerate(slate.rows):
+        for i, row in enumerate(lit_rows):
             for k, column in enumerate(columns):
                 (main if row == 0 or column == 0 else crosses).append((i, k))
         crosses.sort(key=lambda at: -abs(weights[at[0]][at[1]]))
 
         def told(cells: list[tuple[int, int]]) -> list[Cell]:
-            rows = [self._named.of(row) for row in slate.rows]
+            rows = [self._named.of(row) for row in lit_rows]
             return [Cell(rows[i], names[k], weights[i][k], counts[i][k]) for i, k in cells]
 
         return told(main), told(crosses[:CROSSES]), [weights[i][k] for i, k in crosses[CROSSES:]]

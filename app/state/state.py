@@ -24,6 +24,7 @@ from app.rules.ftrl import Rates
 from app.rules.standing import Moment
 from app.state.catalogue import Catalogue
 from app.state.conversions import Conversions
+from app.state.counters import UserCounters
 from app.state.dismissals import Dismissals
 from app.state.goals import Goals
 from app.state.keys import Keys
@@ -66,6 +67,7 @@ class State:
         self.conversions = Conversions()
         self.ledger = Ledger()
         self.goals = Goals()
+        self.user_counters = UserCounters(self.settings.user_counters, self.settings.retention_days * 24 - 1)
         self.progress = Progress()
         self.traffic = Traffic()
         self.keys = Keys()
@@ -79,6 +81,7 @@ class State:
         self.catalogue.ads.set_prior_cvr(self.conversion_prior_logit)
         self.rates_micros: dict[str, int] = {}  # account micros per unit of a currency
         self.moments: list[Moment] = [Moment(0, 0, 0)]
+        self.days: NDArray[np.int64] = np.zeros(1, dtype=np.int64)  # of the moments
         self.group_standing: NDArray[np.uint8] = np.zeros(0, dtype=np.uint8)
 
     # What choose and apply both read.
@@ -116,6 +119,8 @@ class State:
         """Take new settings. A changed prior is made up for, so that predictions stay."""
         old_prior, self.prior_logit = self.prior_logit, logit(settings.prior_ctr)
         self.settings = settings
+        self.user_counters.limit = settings.user_counters
+        self.user_counters.kept_hours = settings.retention_days * 24 - 1
         self.catalogue.zones[0] = settings.time_zone
         self.rates_micros = dict(settings.rates_micros)
         self.traffic.configure(settings)
@@ -185,6 +190,7 @@ class State:
         """Erase everything that is known of a person under one key. Whoever keeps something by user joins."""
         self.people.forget(user, at_ms)
         self.dismissals.forget(user)
+        self.user_counters.forget(user)
 
     def rekey_user(self, former: bytes, user: bytes) -> None:
         """Move what is known of a person under a former key to the present one, at first sight of both.
@@ -193,6 +199,7 @@ class State:
         """
         self.people.rekey(former, user, self.kept_since_hour)
         self.dismissals.rekey(former, user)
+        self.user_counters.rename(former, user, self.clock_ms)
 
     def tell_time(self, at_ms: int) -> None:
         """Move the clock on; it never goes back."""
@@ -202,6 +209,7 @@ class State:
     def restand(self) -> None:
         """Work out anew where every ad group stands, at the clock. Cost: ~0.2 ms for 10,000 groups."""
         self.moments = [standing.moment_at(zone, self.clock_ms) for zone in self.catalogue.zones]
+        self.days = np.array([moment.day for moment in self.moments], dtype=np.int64)
         self.group_standing = self.standing_at(self.clock_ms, self.moments)
         self.catalogue.ads.stand(self.group_standing)
 
@@ -221,6 +229,26 @@ class State:
         unconverted = self.goals.unconverted(campaign, self.settings.cpa_stop_conversions)
         return standing.stand(groups, stopped, at_ms, moments, unconverted)
 
+    def count_view(self, ad: ServedAd, at_ms: int) -> bytes:
+        """Count an impression to the person who saw it; returns what to mix into the hash."""
+        user = self.user_of(ad)
+        if not user:
+            return b""
+        whats, day = self._counted_under(ad, at_ms)
+        return self.user_counters.count(user, whats, at_ms, day).to_bytes(8, "little", signed=True)
+
+    def uncount_view(self, ad: ServedAd, at_ms: int) -> bytes:
+        """Give an impression back to the person's caps; returns what to mix into the hash."""
+        user = self.user_of(ad)
+        if not user:
+            return b""
+        whats, day = self._counted_under(ad, at_ms)
+        return self.user_counters.uncount(user, whats, at_ms, day).to_bytes(8, "little", signed=True)
+
+    def _counted_under(self, ad: ServedAd, at_ms: int) -> tuple[NDArray[np.int64], int]:
+        _, campaign = self.catalogue.payers(ad.creative_id)
+        return self.catalogue.counted_under(ad.creative_id), standing.moment_at(campaign.time_zone, at_ms).day
+
     def mix(self, *effects: bytes) -> None:
         """Fold what a line did into the running hash."""
         digest = blake2b(self.hash, digest_size=16)
@@ -239,6 +267,7 @@ class State:
             "hash": self.hash,
             "progress": self.progress,
             "held": list(self.held.items()),
+            "user_counters": self.user_counters.facts(),
             "recent": (self.recent.next, self.recent.closed),
             "dismissals": self.dismissals.first,
             "conversions": (self.conversions.next, self.conversions.lessons),
@@ -259,6 +288,7 @@ class State:
             "quality": self.quality.parts(),
             "dismissals": self.dismissals.parts(),
             "conversions": self.conversions.parts(),
+            "user_counters": self.user_counters.parts(),
             "campaign_accounts": self.catalogue.campaign_accounts.parts(),
             "group_accounts": self.catalogue.group_accounts.parts(),
             # Not a function of the rest: it is worked out at ticks and edits, not at every charge.
@@ -287,6 +317,8 @@ class State:
         self.recent.restore(parts["recent"], *rest["recent"])
         self.conversions.restore(parts["conversions"], *rest["conversions"])
         self._restore_money(parts)
+        if "user_counters" in parts:
+            self.user_counters.restore(parts["user_counters"], rest["user_counters"])
         for thing in self.catalogue.things["placement"].values():
             assert isinstance(thing, Placement)
             if thing.prior_ctr is not None:
@@ -322,6 +354,7 @@ class State:
         self.dismissals.check()
         self.conversion_model.check()
         self._check_money()
+        self.user_counters.check()
         self.catalogue.campaign_accounts.check()
         self.catalogue.group_accounts.check()
         self.keys.check()

@@ -180,7 +180,9 @@ class World:
 
     def serve(self, request: AdRequest | None = None) -> ServedAd:
         """Decide, and give the top ad of the first placement as its tokens would seal it."""
-        return served(self.choose(request).placed[0], self.now_ms)
+        person = request.person if request is not None else None
+        user = (person.key if person is not None else None) or b""
+        return served(self.choose(request).placed[0], self.now_ms, user=user)
 
     def ad(
         self, creative_id: str = "cr-1", price_micros: int = 1_000 * WON, kind: str = "cpc",
@@ -244,17 +246,18 @@ def _receipt(outcome: Outcome) -> Receipt:
     return outcome.receipt
 
 
-def served(placed: Placed, issued_at_ms: int, ad_index: int = 0) -> ServedAd:
+def served(placed: Placed, issued_at_ms: int, ad_index: int = 0, user: bytes = b"") -> ServedAd:
     """Write what the tokens of a chosen ad seal; below the top slot the slot's row is lit, too."""
     win = placed.wins[ad_index]
-    rows = [*placed.rows, MAIN_ONLY_FROM + win.slot] if win.slot else [*placed.rows]
+    own = [win.own_row] if win.own_row else []
+    rows = [*placed.rows, *own, *([MAIN_ONLY_FROM + win.slot] if win.slot else [])]
     return ServedAd(
         decision_id=placed.decision_id, ad_index=win.ad_index, creative_id=win.creative_id,
         creative_index=win.creative_index, generation=win.generation, placement_id=placed.placement_id,
         publisher_id=placed.publisher_id, rows=struct.pack(f"<{len(rows)}H", *rows),
         columns=struct.pack(f"<{len(win.columns)}H", *win.columns), schema_version=SCHEMA_VERSION,
         price_micros=win.price_micros, price_kind=win.kind, pctr=win.pctr, variant=0,
-        issued_at_ms=issued_at_ms, pcvr=win.pcvr,
+        issued_at_ms=issued_at_ms, pcvr=win.pcvr, user=user,
     )  # fmt: skip
 
 

@@ -112,10 +112,6 @@ class CampaignIn(ThingIn):
         if self.starts_at is not None and self.ends_at is not None and self.starts_at >= self.ends_at:
             yield FieldError("ends_at", "order", "must be later than starts_at")
 
-    def unenforced(self) -> Iterator[str]:
-        if self.frequency_cap:
-            yield "frequency_cap"
-
     def to_domain(self, identity: str, zone: str) -> Campaign:
         return Campaign(
             id=identity,
@@ -162,10 +158,6 @@ class AdGroupIn(ThingIn):
         if getattr(self.pricing, other) is not None:
             whose = "every kind but ocpm" if other == "bid" else "ocpm alone"
             yield FieldError(f"pricing.{other}", "not_allowed", f"belongs to {whose}")
-
-    def unenforced(self) -> Iterator[str]:
-        if self.frequency_cap:
-            yield "frequency_cap"
 
     def to_domain(self, identity: str, zone: str) -> AdGroup:
         bid = self.pricing.target_cpa if self.pricing.kind == "ocpm" else self.pricing.bid
@@ -233,10 +225,6 @@ class CreativeIn(ThingIn):
             yield _required("native", "a native ad is made of its parts")
         if self.format != "native" and self.native is not None:
             yield FieldError("native", "not_allowed", "belongs to the format native alone")
-
-    def unenforced(self) -> Iterator[str]:
-        if self.frequency_cap:
-            yield "frequency_cap"
 
     def to_domain(self, identity: str, zone: str) -> Creative:
         return Creative(

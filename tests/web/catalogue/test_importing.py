@@ -61,7 +61,7 @@ def test_a_refused_line_says_which_thing_it_was() -> None:
 def test_the_documented_lines_pass_and_tell_what_is_not_enforced() -> None:
     lines = importing.unpack(importing.parse_lines(DOCUMENTED.encode(), "UTC")[0])
     assert [line.code for line in lines] == [None] * 6
-    assert [line.not_enforced for line in lines] == [(), (), ("frequency_cap",), (), (), ()]
+    assert [line.not_enforced for line in lines] == [(), (), (), (), (), ()]
 
 
 def test_a_slice_holds_no_more_than_the_flow_takes() -> None:

@@ -160,9 +160,9 @@ NOT_ENFORCED: list[tuple[Kind, dict[str, Any], tuple[str, ...], str]] = [
     ("campaign",  {"pacing": "even"},                           (),                  "that is what happens"),
     ("campaign",  {"pacing": "asap", "frequency_cap": []},      (),                  "that is what happens"),
     ("campaign",  {"prior_cvr": 0.1},                           (),                  "it is where pCVR begins"),
-    ("campaign",  {"frequency_cap": [{"count": 1, "per": "day"}], "pacing": "even"}, ("frequency_cap",), ""),
+    ("campaign",  {"frequency_cap": [{"count": 1, "per": "day"}], "pacing": "even"}, (), "both hold"),
     ("ad_group",  {"targeting": {"deal": ["d-1"]}},             (),                  ""),
-    ("creative",  {"frequency_cap": [{"count": 1, "per": "hour"}]}, ("frequency_cap",), ""),
+    ("creative",  {"frequency_cap": [{"count": 1, "per": "hour"}]}, (),              "held"),
     ("placement", {"separation": ["creative", "advertiser", "category"]}, (),        ""),
 ]
 # fmt: on
