@@ -30,9 +30,11 @@ import uvloop
 from app import __version__
 from app.domain.lines import Configured, Entry
 from app.domain.refusals import Refused
+from app.flows.audiences import refresh
 from app.flows.counters import Counters
 from app.flows.follow import Follow
 from app.flows.just_served import JustServed
+from app.flows.keeping import keep_forever
 from app.flows.node import Node
 from app.flows.recalling import recall_just_served
 from app.flows.snapshotting import load, snapshot_forever, snapshot_now, yield_to_the_node
@@ -155,6 +157,7 @@ async def make_ready(node: Node) -> None:
     if node.state.position == 0 or node.state.settings != node.settings.fold:
         await node.submit(Configured(at_ms=node.now_ms(), settings=node.settings.fold))
     await node.submit(tick_line(node))
+    await refresh(node)
     recalled = await recall_just_served(node)
     LOG.info("caught_up", lines=lines, position=node.state.position, just_served=recalled)
     gc.collect()
@@ -205,7 +208,8 @@ async def _run(
     try:
         if starting.done():
             starting.result()
-            working = [asyncio.create_task(tick_forever(node)), asyncio.create_task(snapshot_forever(node))]
+            hearts = (tick_forever(node), snapshot_forever(node), keep_forever(node))
+            working = [asyncio.create_task(each) for each in hearts]
             on_ready()
             assert node.follow.failed is not None
             needed: list[asyncio.Future[None]] = [*working, node.follow.failed]

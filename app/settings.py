@@ -128,6 +128,9 @@ class Settings(BaseSettings):
     fatigue: Literal["on", "off"] = Field(
         default="on", description="whether earlier views of an ad by the same person are a feature"
     )
+    k_anonymity: Seconds = Field(
+        default=50, description="audiences of fewer people match nobody and are not counted"
+    )
     trace_hours: Seconds = Field(default=24, description="hours for which decisions can be traced")
     snapshots: Seconds = Field(default=3, description="snapshots kept beside one an hour")
     snapshot_every_s: Seconds = Field(default=600, description="seconds between snapshots")
@@ -183,10 +186,15 @@ class Settings(BaseSettings):
         return value
 
     def fold(self) -> FoldSettings:
-        """The settings that the fold reads."""
+        """The settings that the fold reads.
+
+        The fold forgets people so early that the snapshots kept for traces do not outlive the retention.
+        """
         shared = set(FoldSettings.__struct_fields__) & set(type(self).model_fields)
+        told = {name: getattr(self, name) for name in shared}
+        told["retention_days"] = max(1, self.retention_days - -(-self.trace_hours // 24))
         return FoldSettings(
-            **{name: getattr(self, name) for name in shared},
+            **told,
             max_ecpm_micros=to_micros(self.max_ecpm),
             rates_micros=tuple(sorted(read_rates(self.rates).items())),
         )
@@ -206,6 +214,8 @@ class Settings(BaseSettings):
             public_url=self.public_url or public_url,
             open_doors=loopback or self.open_doors,
             trace_hours=self.trace_hours,
+            k_anonymity=self.k_anonymity,
+            retention_days=self.retention_days,
             snapshots=self.snapshots,
             snapshot_every_s=self.snapshot_every_s,
             snapshot_every_lines=self.snapshot_every_lines,

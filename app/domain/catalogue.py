@@ -14,8 +14,8 @@ Status = Literal["active", "paused", "archived"]
 Format = Literal["banner", "video", "audio", "native"]
 PricingKind = Literal["cpm", "cpc", "cpa", "ocpm"]
 
-KINDS = ("advertiser", "campaign", "ad_group", "creative", "publisher", "placement")
-Kind = Literal["advertiser", "campaign", "ad_group", "creative", "publisher", "placement"]
+KINDS = ("advertiser", "audience", "campaign", "ad_group", "creative", "publisher", "placement")
+Kind = Literal["advertiser", "audience", "campaign", "ad_group", "creative", "publisher", "placement"]
 
 
 class Advertiser(Struct, frozen=True, kw_only=True, tag_field="type", tag="advertiser"):
@@ -26,6 +26,15 @@ class Advertiser(Struct, frozen=True, kw_only=True, tag_field="type", tag="adver
     domain: str | None = None
     category: str | None = None
     seat: str | None = None
+    status: Status = "active"
+
+
+class Audience(Struct, frozen=True, kw_only=True, tag_field="type", tag="audience"):
+    """A list of people that an advertiser brings; who is in it stands elsewhere (`Listed`)."""
+
+    id: str
+    advertiser_id: str
+    name: str = ""
     status: Status = "active"
 
 
@@ -83,6 +92,8 @@ class Targeting(Struct, frozen=True, kw_only=True):
     region: Rule = Rule()
     interest: Rule = Rule()
     segment: Rule = Rule()
+    audience: Rule = Rule()
+    exclude_after: Literal["", "click", "conversion"] = ""  # those who did that with an ad of the campaign
     device: Rule = Rule()
     os: Rule = Rule()
     placement: Rule = Rule()
@@ -178,10 +189,11 @@ class Placement(Struct, frozen=True, kw_only=True, tag_field="type", tag="placem
     status: Status = "active"
 
 
-Thing = Advertiser | Campaign | AdGroup | Creative | Publisher | Placement
+Thing = Advertiser | Audience | Campaign | AdGroup | Creative | Publisher | Placement
 
 # Which field of a thing names its parent, and the parent's kind.
 PARENTS: dict[str, tuple[str, Kind]] = {
+    "audience": ("advertiser_id", "advertiser"),
     "campaign": ("advertiser_id", "advertiser"),
     "ad_group": ("campaign_id", "campaign"),
     "creative": ("ad_group_id", "ad_group"),
@@ -198,6 +210,18 @@ def kind_of(thing: Thing) -> Kind:
     tag = type(thing).__struct_config__.tag
     assert isinstance(tag, str)
     return tag  # type: ignore[return-value]
+
+
+def audiences_in(thing: Thing) -> tuple[str, ...]:
+    """Name the audiences that a thing speaks of, by id.
+
+    >>> audiences_in(Publisher(id="p"))
+    ()
+    """
+    if not isinstance(thing, AdGroup):
+        return ()
+    rule = thing.targeting.audience
+    return tuple(dict.fromkeys(str(term) for term in (*rule.include, *rule.exclude)))
 
 
 def parent_of(thing: Thing) -> tuple[Kind, str] | None:

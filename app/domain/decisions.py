@@ -47,6 +47,7 @@ REASONS: dict[str, str] = {
     "region": "targeting",
     "interest": "targeting",
     "segment": "targeting",
+    "audience": "targeting: audience lists, and who has clicked or converted already",
     "paced": "the campaign spreads its budget over the day and does not take part in this decision",
     "dismissed": "this user dismissed the creative or its advertiser",
     "same_advertiser": "an ad of this advertiser stands above, and the placement keeps them apart",

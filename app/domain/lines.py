@@ -240,6 +240,19 @@ class Profiled(Struct, frozen=True, kw_only=True, array_like=True, tag="profiled
     former_user: bytes = b""
 
 
+class Listed(Struct, frozen=True, kw_only=True, array_like=True, tag="listed"):
+    """An audience's people are those of this list from here on: a file named by its sha256, or none.
+
+    `since_ms` is when they were uploaded, where that was earlier: a person was struck off since.
+    """
+
+    at_ms: int
+    audience_id: str
+    name: str = ""
+    count: int = 0
+    since_ms: int | None = None
+
+
 class Erased(Struct, frozen=True, kw_only=True, array_like=True, tag="erased"):
     """A person is to be forgotten: what is known under any of these keys, and what they were served."""
 
@@ -250,7 +263,7 @@ class Erased(Struct, frozen=True, kw_only=True, array_like=True, tag="erased"):
 Feedback = Shown | Clicked | Converted | Dismissed | Noticed | Returned
 Event = Feedback | Refunded | Returned
 Line = (
-    Configured | Ticked | Catalogued | Keyed | Profiled | Erased
+    Configured | Ticked | Catalogued | Keyed | Profiled | Erased | Listed
     | Shown | Clicked | Converted | Dismissed | Noticed | Refunded | Returned
 )  # fmt: skip
 

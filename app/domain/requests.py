@@ -79,7 +79,8 @@ class Person(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The audience of one request; absent is unknown. `region` is ISO 3166-2.
 
     `key` is the keyed hash that stands for the person's id, `former_key` the one it had in the period before,
-    None outside the overlap of the two. The id itself never gets here.
+    None outside the overlap of the two. The id itself never gets here. `audiences` are those that the person
+    is in, and what they did (`click@c-1`: clicked an ad of campaign c-1) where an ad group asks for it.
     """
 
     key: bytes | None = None
@@ -89,6 +90,7 @@ class Person(Struct, frozen=True, kw_only=True, omit_defaults=True):
     region: str | None = None
     interests: tuple[str, ...] = ()
     segments: tuple[str, ...] = ()
+    audiences: tuple[str, ...] = ()
 
 
 def used_of(person: Person | None) -> list[str]:

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from app.domain.catalogue import Advertiser, Creative, Kind, Placement, Thing, kind_of, parent_of
+from app.domain.catalogue import (
+    Advertiser,
+    Creative,
+    Kind,
+    Placement,
+    Thing,
+    audiences_in,
+    kind_of,
+    parent_of,
+)
 from app.domain.keys import EVERYONE, Caller
 from app.domain.lines import Catalogued, Line
 from app.domain.refusals import Refused
@@ -268,9 +277,9 @@ def _revives(node: Node, thing: Thing) -> bool:
 def waves(lines: Sequence[ParsedLine]) -> list[list[ParsedLine]]:
     """Group lines so that all that may depend on each other stand in different groups, earlier first.
 
-    Two lines conflict when they are about the same thing, or one about the other's parent. Keeping the
-    order of conflicting lines alone has the same outcome as going line by line, with a commit for each
-    group instead of each line: a file that lists every campaign with its groups and creatives needs a
+    Two lines conflict when they are about the same thing, or one about the other's parent or audience.
+    Keeping the order of conflicting lines alone has the same outcome as going line by line, with a commit for
+    each group instead of each line: a file that lists every campaign with its groups and creatives needs a
     handful of commits per slice.
     """
     groups: list[list[ParsedLine]] = []
@@ -280,9 +289,11 @@ def waves(lines: Sequence[ParsedLine]) -> list[list[ParsedLine]]:
         assert parsed.thing is not None
         key, parent = (kind_of(parsed.thing), parsed.thing.id), parent_of(parsed.thing)
         number = 1 + max(last_about.get(key, -1), last_under.get(key, -1))
-        if parent is not None:
-            number = max(number, 1 + last_about.get(parent, -1))
-            last_under[parent] = max(number, last_under.get(parent, -1))
+        named: list[Key] = [("audience", identity) for identity in audiences_in(parsed.thing)]
+        for above in (*named, *((parent,) if parent is not None else ())):
+            number = max(number, 1 + last_about.get(above, -1))
+        for above in (*named, *((parent,) if parent is not None else ())):
+            last_under[above] = max(number, last_under.get(above, -1))
         last_about[key] = number
         if number == len(groups):
             groups.append([])

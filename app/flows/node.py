@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.domain.lines import FoldSettings, Line
+from app.flows.audiences import Lists
 from app.flows.clients import Clients
 from app.flows.counters import Counters
 from app.flows.follow import Follow
@@ -37,6 +38,8 @@ class NodeSettings:
     public_url: str = "http://127.0.0.1:8000"
     open_doors: bool = True
     trace_hours: int = 24
+    k_anonymity: int = 50
+    retention_days: int = 30
     snapshots: int = 3
     snapshot_every_s: int = 600
     snapshot_every_lines: int = 100_000
@@ -85,6 +88,8 @@ class Node:
     missing: set[str] = field(default_factory=set)  # what readiness still waits for
     random_bytes: Callable[[int], bytes] = field(default_factory=Randomness)
     user_keys: UserKeys = field(default_factory=UserKeys.fresh)
+    lists: Lists = field(default_factory=Lists)
+    lists_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     clients: Clients = field(default_factory=Clients)
     just_served: JustServed = field(default_factory=JustServed)
 

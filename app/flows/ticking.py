@@ -35,5 +35,3 @@ async def tick_forever(node: Node) -> None:
         due = max(due + TICK_S, perf_counter())
         await node.submit(tick_line(node))
         node.journal.forget(node.state.clock_ms // DAY_MS)
-        if node.user_keys.due(node.now_ms()):
-            await asyncio.to_thread(node.user_keys.renew, node.now_ms())

@@ -8,14 +8,13 @@ the period's own and the former one, by which the state finds it and moves it ov
 
 from __future__ import annotations
 
-import hmac
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from app.domain.ids import DAY_MS
-from app.domain.requests import USER_KEY_BYTES
+from app.flows.hashing import key_of
 
 SECRET_BYTES = 32
 
@@ -60,10 +59,17 @@ class UserKeys:
         """
         if not identity:
             return None, None
-        at = max(0, bisect_right(self.periods, now_ms, key=lambda period: period.from_ms) - 1)
+        at = self._at(now_ms)
         present = self.periods[at]
         former = at > 0 and now_ms < present.from_ms + self.keep_ms
         return _key(present, identity), _key(self.periods[at - 1], identity) if former else None
+
+    def present(self, now_ms: int) -> Period:
+        """Tell the period that draws keys now."""
+        return self.periods[self._at(now_ms)]
+
+    def _at(self, now_ms: int) -> int:
+        return max(0, bisect_right(self.periods, now_ms, key=lambda period: period.from_ms) - 1)
 
     def all_of(self, identity: str) -> tuple[bytes, ...]:
         """List every key under which something may be known of an id, the newest first."""
@@ -97,7 +103,7 @@ class UserKeys:
 
 
 def _key(period: Period, identity: str) -> bytes:
-    return hmac.digest(period.secret, identity.encode(errors="surrogatepass"), "sha256")[:USER_KEY_BYTES]
+    return key_of(period.secret, identity.encode(errors="surrogatepass"))
 
 
 def read_periods(text: str) -> list[Period]:

@@ -212,6 +212,7 @@ class DecisionStore(DecisionReader):
         self._connection.execute("PRAGMA wal_autocheckpoint=1000")
         self._connection.execute(f"PRAGMA journal_size_limit={_WAL_BYTES}")
         self._next = _numbers(self._connection).stop
+        self._forget_before_ms = 0
         self._wake = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="decisions", daemon=True)
@@ -226,6 +227,10 @@ class DecisionStore(DecisionReader):
             self.lost += 1
             return
         self._buffer.append(record)
+
+    def forget(self, before_ms: int) -> None:
+        """Drop the records from before a time, and off the disk; done by the store's thread."""
+        self._forget_before_ms = max(self._forget_before_ms, before_ms)
 
     def flush(self) -> None:
         """Wait until all that was put is readable (or lost)."""
@@ -247,6 +252,7 @@ class DecisionStore(DecisionReader):
             self._wake.wait(FLUSH_S)
             self._wake.clear()
             self._write_buffered()
+            self._forget_old()
         self._write_buffered()
         self._readers.close()
         self._connection.close()
@@ -297,13 +303,26 @@ class DecisionStore(DecisionReader):
             kept = _numbers(self._connection)
             if not kept:
                 return
-            below = min(kept.start + _CHUNK, kept.stop)
-            with self._connection:
-                self._connection.execute("DELETE FROM batches WHERE number < ?", (below,))
-                # Entries go by whole sections; those that outlive their records find nothing.
-                self._connection.execute(
-                    "DELETE FROM entries WHERE entry < ?", (_entry(below & ~_PLACES, 0),)
-                )
+            self._drop(min(kept.start + _CHUNK, kept.stop))
+
+    def _forget_old(self) -> None:
+        query = "SELECT number + records, at_ms FROM batches ORDER BY number LIMIT 1"
+        try:
+            while row := self._connection.execute(query).fetchone():
+                below, at_ms = cast(tuple[int, int], row)
+                if at_ms >= self._forget_before_ms:
+                    return
+                self._connection.execute("PRAGMA secure_delete=ON")
+                self._drop(below)
+                self._connection.execute("PRAGMA secure_delete=OFF")
+        except apsw.Error as failure:
+            _log.error("decisions: old records stay for now: %r", failure)
+
+    def _drop(self, below: int) -> None:
+        with self._connection:
+            self._connection.execute("DELETE FROM batches WHERE number < ?", (below,))
+            # Entries go by whole sections; those that outlive their records find nothing.
+            self._connection.execute("DELETE FROM entries WHERE entry < ?", (_entry(below & ~_PLACES, 0),))
 
     def _used_bytes(self) -> int:
         def pragma(name: str) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from app.domain.ids import issue_day
 from app.domain.lines import Entry, Line, Referred, Verdict, decode, encode
+from app.domain.wiping import without_person
 from app.journal.protocol import Committed, OnCommit
 from app.journal.writer import MAX_WAITING, GroupWriter, Verdicts, Waiting
 
@@ -38,6 +39,7 @@ class MemoryJournal(GroupWriter):
         )
         self._bodies: list[tuple[bytes, Referred | None]] = []
         self._times_ms: list[int] = []
+        self._wiped_through = 0
         self._ids: dict[bytes, tuple[int, Verdict | None]] = {}
         self._start()
 
@@ -90,6 +92,10 @@ class MemoryJournal(GroupWriter):
         return Committed(ticket, line, position, referred=referred)
 
     def _rest(self) -> None:
+        for at in range(self._wiped_through, min(self._wipe_upto, self._last_position)):
+            body, referred = self._bodies[at]
+            self._bodies[at] = encode(without_person(decode(body))), referred
+            self._wiped_through = at + 1
         if self._forget_before == 0:
             return
         for event_id in [each for each in self._ids if issue_day(each) < self._forget_before]:

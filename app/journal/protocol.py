@@ -89,5 +89,12 @@ class Journal(Protocol):
         Done by the writer, a little at a time.
         """
 
+    def wipe(self, upto: int) -> None:
+        """Take what belongs to a person out of the lines up to a position, for ever: keys, profiles, sources.
+
+        Their places, ids and money stay. Done by the writer, a little at a time. Pass no position behind the
+        oldest snapshot that is to be folded on from.
+        """
+
     def close(self) -> None:
         """Write what waits, tell of it, and rest. Safe to call twice."""

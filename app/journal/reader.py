@@ -58,6 +58,11 @@ class SqliteReader:
         """The position up to which all verdicts are durable."""
         return self._number("SELECT value FROM meta WHERE name = 'verdicts_through'")
 
+    @property
+    def wiped_through(self) -> int:
+        """The position up to which lines have lost what belongs to a person."""
+        return self._number("SELECT value FROM meta WHERE name = 'wiped_through'")
+
     def read(self, after: int, limit: int) -> list[Entry]:
         """Read durable lines behind a position, in order.
 

@@ -28,13 +28,16 @@ from app.domain.lines import (
     Erased,
     Keyed,
     Line,
+    Listed,
     Profiled,
     Referred,
     Ticked,
     Verdict,
+    decode,
     encode,
 )
 from app.domain.refusals import Refused
+from app.domain.wiping import PERSONAL_KINDS, without_person
 from app.journal.connections import Row, execute_rows, open_writer, select_in
 from app.journal.protocol import Committed, OnCommit
 from app.journal.reader import SqliteReader, ids_table, verdict_of
@@ -44,10 +47,11 @@ SCHEMA = 1
 WAL_BOUND_PAGES = 4_096  # 16 MiB: checkpointed even under load, so that the WAL and the stall stay small
 WAL_REST_PAGES = 256  # 1 MiB: worth a checkpoint when nothing waits
 _FORGET_ROWS = 2_000  # ids dropped at a time: a whole day's table at once would hold up the writer
+_WIPE_LINES = 1_000  # lines freed of people at a time: some 10 ms
 _FORGET_S = 0.25  # and this often under load: the busiest day is gone within a day
 
 _KINDS: dict[type, str] = {kind: str(kind.__struct_config__.tag) for kind in get_args(Line)}
-_WITHOUT_ID = (Configured, Ticked, Catalogued, Keyed, Profiled, Erased)
+_WITHOUT_ID = (Configured, Ticked, Catalogued, Keyed, Profiled, Erased, Listed)
 _encode_verdict = msgspec.msgpack.Encoder().encode
 
 _TABLES = """
@@ -110,6 +114,7 @@ class SqliteJournal(GroupWriter):
             raise
         self._days = self._read_days()
         self._verdicts_through = self._number("SELECT value FROM meta WHERE name = 'verdicts_through'")
+        self._wiped_through = self._number("SELECT value FROM meta WHERE name = 'wiped_through'")
         self._last_position = self._number("SELECT max(position) FROM lines")
         self._last_at_ms = self._number("SELECT at_ms FROM lines ORDER BY position DESC LIMIT 1")
         self._connection.set_wal_hook(self._note_wal)
@@ -201,6 +206,27 @@ class SqliteJournal(GroupWriter):
         if self._wal_pages >= WAL_REST_PAGES:
             self._checkpoint()
         self._forget_some()
+        self._wipe_some()
+
+    def _wipe_some(self) -> None:
+        """Take people out of some old lines, and off the disk: what is overwritten is zeroed."""
+        upto = min(self._wipe_upto, self._wiped_through + _WIPE_LINES, self._last_position)
+        if upto <= self._wiped_through:
+            return
+        kinds = ",".join(f"'{kind}'" for kind in PERSONAL_KINDS)
+        query = f"SELECT position, body FROM lines WHERE position > ? AND position <= ? AND kind IN ({kinds})"
+        connection = self._connection
+        connection.execute("PRAGMA secure_delete=ON")
+        with connection:
+            for position, body in connection.execute(query, (self._wiped_through, upto)).fetchall():
+                line = decode(cast(bytes, body))
+                wiped = without_person(line)
+                if wiped is not line:
+                    update = "UPDATE lines SET body = ? WHERE position = ?"
+                    connection.execute(update, (encode(wiped), position))
+            execute_rows(connection, _PUT_META, [("wiped_through", upto)])
+        connection.execute("PRAGMA secure_delete=OFF")
+        self._wiped_through = upto
 
     def _forget_some(self) -> None:
         self._forgot_at = monotonic()
@@ -226,6 +252,7 @@ class SqliteJournal(GroupWriter):
             self._guarded(self._checkpoint)
         if monotonic() - self._forgot_at > _FORGET_S:
             self._guarded(self._forget_some)
+            self._guarded(self._wipe_some)
 
     def _checkpoint(self) -> None:
         self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)

@@ -52,6 +52,7 @@ class GroupWriter(ABC):
         self._verdicts_through = 0
         self._last_position = 0
         self._forget_before = 0  # ids issued before this day are to go
+        self._wipe_upto = 0  # lines up to this position are to lose what belongs to a person
         self._wake = threading.Event()
         self._full = threading.Event()
         self._closing = False
@@ -104,6 +105,10 @@ class GroupWriter(ABC):
     def forget(self, before_day: int) -> None:
         """Drop the ids of dead tokens; see `Journal.forget`."""
         self._forget_before = max(self._forget_before, before_day - ID_LIFE_DAYS)
+
+    def wipe(self, upto: int) -> None:
+        """Take what belongs to a person out of old lines; see `Journal.wipe`."""
+        self._wipe_upto = max(self._wipe_upto, upto)
 
     def commit(self) -> int:
         """Commit all that waits, on the caller's thread; tell how many lines waited. Unthreaded only."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.catalogue import AdGroup, Advertiser, Campaign, Creative
+from app.domain.catalogue import AdGroup, Advertiser, Campaign, Creative, Rule
 from app.domain.decisions import REASON_CODES, REASON_NUMBER
 from app.rules.eligibility import bits_of
 from app.rules.ranking import COLUMNS_PER_AD
@@ -25,7 +25,7 @@ from app.state.sets import Dimension, Sets
 ARCHIVED = REASON_NUMBER["archived"]
 PAUSED = REASON_NUMBER["paused"]
 PLACE_TARGETED = ("device", "os", "placement", "publisher", "site_category")
-PERSON_TARGETED = ("gender", "age", "region", "interest", "segment")
+PERSON_TARGETED = ("gender", "age", "region", "interest", "segment", "audience")
 TARGETED = (*PLACE_TARGETED, *PERSON_TARGETED)
 
 
@@ -166,7 +166,7 @@ class Ads:
         self.bid[ad] = group.pricing.bid_micros
         self.weigh(ad)
         self.duration_s[ad] = -1 if creative.duration_s is None else creative.duration_s
-        self.sets.place(ad, self._keys(creative, group, advertiser))
+        self.sets.place(ad, self._keys(creative, group, campaign, advertiser))
         self.participation.place(ad, int(self.campaign[ad]))
 
     def take_quality(self, quality: NDArray[np.float64]) -> None:
@@ -198,13 +198,15 @@ class Ads:
             if campaign is not None and campaign.prior_cvr is None:
                 self.prior_cvr_logit[ad] = prior_logit
 
-    def _keys(self, creative: Creative, group: AdGroup, advertiser: Advertiser) -> list[Hashable]:
+    def _keys(
+        self, creative: Creative, group: AdGroup, campaign: Campaign, advertiser: Advertiser
+    ) -> list[Hashable]:
         keys = creative_keys(creative)
         codes = (*creative.categories, *((advertiser.category,) if advertiser.category else ()))
         keys += [("category", code) for code in dict.fromkeys(c for x in codes for c in parents_and_self(x))]
         keys.append(("seat", advertiser.seat or ""))
         for name in TARGETED:
-            keys += self.dimensions[name].keys(getattr(group.targeting, name))
+            keys += self.dimensions[name].keys(_rule(group, campaign, name))
         for name, rule in group.targeting.keys.items():
             dimension = self.key_dimensions.get(name)
             if dimension is None:
@@ -231,6 +233,23 @@ class Ads:
         if ad is not None:
             self.reason[ad] = self.own[ad] or standing[self.group[ad]]
         self._view = None
+
+
+def act_label(kind: str, campaign_id: str) -> str:
+    """Name what somebody did, as an audience of its own.
+
+    >>> act_label("click", "c-1")
+    'click@c-1'
+    """
+    return f"{kind}@{campaign_id}"  # no audience's id has an @
+
+
+def _rule(group: AdGroup, campaign: Campaign, name: str) -> Rule:
+    rule: Rule = getattr(group.targeting, name)
+    if name == "audience" and group.targeting.exclude_after:
+        acted = act_label(group.targeting.exclude_after, campaign.id)
+        return Rule(include=rule.include, exclude=(*rule.exclude, acted))
+    return rule
 
 
 def creative_keys(creative: Creative) -> list[Hashable]:

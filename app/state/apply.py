@@ -25,6 +25,7 @@ from app.domain.lines import (
     Erased,
     Feedback,
     Keyed,
+    Listed,
     Noticed,
     Profiled,
     Referred,
@@ -48,6 +49,7 @@ from app.state.opinions import slips, take_back, take_dismissal
 from app.state.receipts import Outcome, Receipt, receipt_of
 from app.state.recent import CLICK_REFUNDED, FATES, INVALID, LEARNED, REFUNDED, SKIPPED
 from app.state.state import Held, State
+from app.state.told import note_act, tell_of_people
 
 __all__ = ["Outcome", "Receipt", "apply"]
 
@@ -87,8 +89,9 @@ def apply(state: State, entry: Entry) -> Outcome:  # noqa: C901, PLR0912 - an ar
             state.keys.take(line.key)
             state.mix(struct.pack("<q", entry.position), line.key.id.encode(), line.key.digest)
             return Outcome()
-        case Profiled() | Erased():
-            return _told_of_people(state, line)
+        case Profiled() | Erased() | Listed():
+            tell_of_people(state, line)
+            return Outcome()
         case Configured():
             state.configure(line.settings)
             state.tell_time(line.at_ms)
@@ -186,6 +189,7 @@ def _settle_click(
     p_trial = try_click(state, line, learned)
     state.recent.add_click(impression_position, position, p, billed, p_trial)
     state.progress.clicked()
+    note_act(state, "click", ad, line.at_ms)
     state.mix(struct.pack("<qddqq", position, p, p_trial, billed, unbilled), event, ad.rows, ad.columns)
     verdict = Verdict("learned" if learned else "skipped", billed, unbilled, code)
     return Outcome(receipt_of(event, position, billed, unbilled, learned, code), [(event, verdict)])
@@ -315,6 +319,7 @@ def _ticked(state: State, line: Ticked) -> Outcome:
     state.progress.close(state.recent.close(state.clock_ms - state.settings.click_window_s * 1000))
     _free_rested(state)
     state.people.expire(state.kept_since_hour)
+    state.audiences.expire(state.kept_since_hour)
     quality = state.quality.settle(state.settings)
     dismissed_since_ms = state.clock_ms - state.settings.dismissal_s * 1000
     state.dismissals.expire(max(dismissed_since_ms, state.kept_since_hour * HOUR_MS))
@@ -364,20 +369,6 @@ def _free_rested(state: State) -> None:
             model.clear_column(catalogue.first_ad_column + freed)
         state.quality.clear(freed)
         catalogue.caps.changed()
-
-
-def _told_of_people(state: State, line: Profiled | Erased) -> Outcome:
-    match line:
-        case Profiled():
-            if line.former_user:
-                state.rekey_user(line.former_user, line.user)
-            state.people.tell(line.user, line.at_ms, line.profile)
-            state.mix(struct.pack("<q", state.position), line.user)
-        case Erased():
-            for user in line.users:
-                state.forget_user(user, line.at_ms)
-            state.mix(struct.pack("<q", state.position), *line.users)
-    return Outcome()
 
 
 def _catalogued(state: State, line: Catalogued) -> Outcome:

@@ -15,10 +15,12 @@ from app.domain.catalogue import (
     KINDS,
     AdGroup,
     Advertiser,
+    Audience,
     Campaign,
     Creative,
     Placement,
     Thing,
+    audiences_in,
     kind_of,
     parent_of,
 )  # fmt: skip
@@ -42,7 +44,7 @@ class Catalogue:
         self.changes = 0  # counts what may change what was worked out from the catalogue
         self.things: dict[str, dict[str, Thing]] = {kind: {} for kind in KINDS}
         self.revisions: dict[tuple[str, str], int] = {}
-        self.children: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        self.children: defaultdict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)  # kind and id
         shared = columns // 5 // GroupedPlaces.RUN * GroupedPlaces.RUN or columns // 2
         self.columns = Places(shared, reserved=1)  # column 0: any ad; those that ads share
         self.first_ad_column = shared  # behind them each ad has a column of its own, in the ads' order
@@ -89,7 +91,8 @@ class Catalogue:
     def check(self, thing: Thing) -> None:
         """Refuse what does not fit the catalogue as it is.
 
-        Errors  unknown_parent, archived_parent, parent_fixed, format_fixed, catalogue_full, in this order.
+        Errors  unknown_parent, archived_parent, parent_fixed, unknown_audience, format_fixed, catalogue_full,
+                in this order.
         """
         kind = kind_of(thing)
         link = parent_of(thing)
@@ -103,10 +106,25 @@ class Catalogue:
                 raise Refused("archived_parent", f"{link[0]} {link[1]} is archived", field)
             if old is not None and parent_of(old) != link:
                 raise Refused("parent_fixed", f"{kind} {thing.id} stands under another {link[0]}", field)
+        self._check_audiences(thing)
         if isinstance(old, Creative) and isinstance(thing, Creative) and old.format != thing.format:
             raise Refused("format_fixed", "a creative keeps its format; register another", "format")
         if self._full(thing):
             raise Refused("catalogue_full", f"no place is left for what {kind} {thing.id} brings", "type")
+
+    def _check_audiences(self, thing: Thing) -> None:
+        """Refuse an audience that is not there, or is another advertiser's, which nobody is to find out."""
+        for audience_id in audiences_in(thing):
+            assert isinstance(thing, AdGroup)
+            audience = self.get("audience", audience_id)
+            owner = self.above(thing)[1].id
+            if not isinstance(audience, Audience) or audience.advertiser_id != owner:
+                raise Refused("unknown_audience", f"there is no audience {audience_id}", "targeting.audience")
+
+    def wants_act(self, kind: str, campaign_id: str) -> bool:
+        """Say whether an ad group of a campaign leaves out those who did something: click or conversion."""
+        groups = self._children_of("campaign", campaign_id)
+        return any(isinstance(each, AdGroup) and each.targeting.exclude_after == kind for each in groups)
 
     @property
     def width(self) -> int:
@@ -152,11 +170,8 @@ class Catalogue:
         return creative, group, campaign, known("advertiser", campaign.advertiser_id)
 
     def _children_of(self, kind: str, identity: str) -> Iterator[Thing]:
-        child_kind = {"advertiser": "campaign", "campaign": "ad_group", "ad_group": "creative",
-                      "publisher": "placement"}.get(kind)  # fmt: skip
-        if child_kind is not None:
-            for child in sorted(self.children[kind, identity]):
-                yield self.things[child_kind][child]
+        for child_kind, child in sorted(self.children.get((kind, identity), ())):
+            yield self.things[child_kind][child]
 
     # What the fold writes.
 
@@ -171,7 +186,7 @@ class Catalogue:
         self.revisions[kind, thing.id] = self.revision(kind, thing.id) + 1
         link = parent_of(thing)
         if link is not None:
-            self.children[link].add(thing.id)
+            self.children[link].add((kind, thing.id))
         self._open(thing)
         self.settle(thing, at_ms)
 
@@ -353,7 +368,7 @@ class Catalogue:
             self.things[kind_of(thing)][thing.id] = thing
             link = parent_of(thing)
             if link is not None:
-                self.children[link].add(thing.id)
+                self.children[link].add((kind_of(thing), thing.id))
             match thing:
                 case AdGroup():
                     self.group_campaign[self.group_index[thing.id]] = self.campaign_index[thing.campaign_id]

@@ -71,6 +71,7 @@ def program_of(
             parents_and_self(person.region) if person.region else (),
             person.interests,
             person.segments,
+            person.audiences,
         )
     parts += [
         dimension.part(ads.sets, reason, told)

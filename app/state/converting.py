@@ -19,6 +19,7 @@ from app.state.billing import accounts_of, charge, quote
 from app.state.receipts import Outcome, Receipt, receipt_of
 from app.state.recent import CLICK_REFUNDED, LEARNED
 from app.state.state import State
+from app.state.told import note_act
 
 BY_CONVERSION = frozenset({"cpa", "ocpm"})
 
@@ -73,6 +74,7 @@ def take_conversion(state: State, entry: Entry, line: Converted) -> Outcome:
             record["p_trial"] = _learn(state, ad, 1.0, 0.0)
         p = _learn(state, ad, 0.0, 1.0)
     state.conversions.add(position, click, p, billed)
+    note_act(state, "conversion", ad, line.at_ms)
     if _stands(state, accounts) != stood:
         state.restand()
     state.mix(struct.pack("<qdqq", position, p, billed, unbilled), event, ad.rows, ad.columns)

@@ -90,8 +90,6 @@ class Fading:
 
     def check(self) -> None:
         """Hold that everything known is on its way to being forgotten."""
-        leaving = set(self._leaving)
-        for key in self._known:
-            hour = self.hour_of(key)
-            assert hour is not None
-            assert key in self._by_hour.get(hour, ()) or key in leaving
+        leaving = {(self._leaving_hour, key) for key in self._leaving}
+        leaving.update((hour, key) for hour, keys in self._by_hour.items() for key in keys)
+        assert {(self.hour_of(key), key) for key in self._known} <= leaving

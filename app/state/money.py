@@ -55,7 +55,7 @@ def money_of(state: State, campaign_id: str) -> CampaignMoney:
     groups = tuple(
         _group(state, thing)
         for key in sorted(catalogue.children["campaign", campaign_id])
-        if isinstance(thing := catalogue.get("ad_group", key), AdGroup)
+        if isinstance(thing := catalogue.get(*key), AdGroup)
     )
     return CampaignMoney(
         spent_micros=int(accounts.spent[at]), in_flight_micros=int(accounts.in_flight[at]),

@@ -14,6 +14,7 @@ from app.domain.requests import USER_KEY_BYTES
 from app.state.fading import Fading
 
 EXPIRED_PER_TICK = 2_000  # entries: about a millisecond
+PARTS = ("profiles", "acts", "erased")
 _encode = msgspec.msgpack.Encoder().encode
 _decode_profile = msgspec.msgpack.Decoder(Profile).decode
 
@@ -89,7 +90,7 @@ class People:
 
     def parts(self) -> dict[str, bytes]:
         """Copy everything known."""
-        return {name: getattr(self, name).parts() for name in ("profiles", "acts", "erased")}
+        return {name: getattr(self, name).parts() for name in PARTS}
 
     def restore(self, parts: dict[str, bytes]) -> None:
         """Take back what `parts` copied."""

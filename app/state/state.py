@@ -22,6 +22,7 @@ from app.domain.lines import Clicked, FoldSettings
 from app.rules import features, standing
 from app.rules.ftrl import Rates
 from app.rules.standing import Moment
+from app.state.audiences import Audiences
 from app.state.catalogue import Catalogue
 from app.state.conversions import Conversions
 from app.state.counters import UserCounters
@@ -31,6 +32,7 @@ from app.state.keys import Keys
 from app.state.ledger import Ledger
 from app.state.model import Model
 from app.state.pacing import Pacing
+from app.state.people import PARTS as PEOPLE_PARTS
 from app.state.people import People
 from app.state.progress import Progress
 from app.state.quality import Quality
@@ -74,6 +76,7 @@ class State:
         self.people = People()
         self.quality = Quality(self.catalogue.ads)
         self.dismissals = Dismissals()
+        self.audiences = Audiences()
         self.held: dict[bytes, Held] = {}  # by the impression's event id
         self.prior_logit = logit(self.settings.prior_ctr)
         self.placement_prior: dict[str, float] = {}  # logits, of the placements that have their own
@@ -272,6 +275,7 @@ class State:
             "dismissals": self.dismissals.first,
             "conversions": (self.conversions.next, self.conversions.lessons),
             "catalogue": self.catalogue.parts(),
+            "audiences": self.audiences.parts(),
             "keys": self.keys.parts(),
             "supply": supply_rest,
         }
@@ -313,7 +317,10 @@ class State:
         self.catalogue.restore(catalogue, msgspec.convert(catalogue["things"], list[Thing]))
         self.catalogue.campaign_accounts.restore(parts["campaign_accounts"])
         self.catalogue.group_accounts.restore(parts["group_accounts"])
-        self.people.restore({name: bytes(parts[f"people_{name}"]) for name in self.people.parts()})
+        self.audiences.restore(rest.get("audiences", []))
+        self.people.restore(
+            {name: bytes(parts[f"people_{name}"]) for name in PEOPLE_PARTS if f"people_{name}" in parts}
+        )
         self.recent.restore(parts["recent"], *rest["recent"])
         self.conversions.restore(parts["conversions"], *rest["conversions"])
         self._restore_money(parts)

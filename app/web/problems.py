@@ -52,6 +52,7 @@ STATUSES: dict[str, int] = {
     "duplicate_name": 422,
     "not_refundable": 422,
     "unknown_parent": 422,
+    "unknown_audience": 422,
     "archived_parent": 422,
     "parent_fixed": 422,
     "format_fixed": 422,

@@ -20,6 +20,7 @@ from app.domain.catalogue import (
     PARENTS,
     AdGroup,
     Advertiser,
+    Audience,
     Campaign,
     Creative,
     Placement,
@@ -121,6 +122,7 @@ def test_settings_of_an_older_version_read_with_defaults(settings: lines.FoldSet
 #   thing, and what is absent of it by API.md
 BARE: list[Thing] = [
     Advertiser(id="a"),
+    Audience(id="u", advertiser_id="a"),
     Campaign(id="c", advertiser_id="a"),
     AdGroup(id="g", campaign_id="c", pricing=Pricing(kind="cpc", bid_micros=1)),
     Creative(id="r", ad_group_id="g", format="banner", landing_url="https://x.example"),

@@ -63,6 +63,9 @@ def targeting_reason(group: AdGroup, request: AdRequest, ask: Ask, placement: Pl
         ("interest", allows(want.interest, person.interests if person else [])),
         ("segment", allows(want.segment, person.segments if person else [])),
     ]
+    audiences = person.audiences if person else ()
+    acted = f"{want.exclude_after}@{group.campaign_id}"
+    checks.append(("audience", allows(want.audience, audiences) and acted not in audiences))
     return next((name for name, passes in checks if not passes), None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from app.domain.catalogue import (
     AdGroup,
     Advertiser,
+    Audience,
     Blocked,
     Campaign,
     Creative,
@@ -61,6 +63,7 @@ def pairs(low: int, high: int, wraps: bool = False) -> st.SearchStrategy[Any]:
 ages = st.integers(18, 40) | pairs(18, 40)
 hour_terms = st.integers(0, 23) | pairs(0, 23, wraps=True)
 numbers = st.sampled_from(WORDS) | st.integers(0, 3) | pairs(0, 3)
+AUDIENCES = ("aud-0", "aud-1")
 targetings = st.builds(
     Targeting,
     gender=rule_of("FM"), age=rule_of(ages), region=rule_of(REGIONS), interest=rule_of(WORDS),
@@ -68,6 +71,7 @@ targetings = st.builds(
     placement=rule_of(("plc-1", "plc-2")), publisher=rule_of(("pub-1", "pub-2")),
     site_category=rule_of(CODES), hour=rule_of(hour_terms), weekday=rule_of(st.integers(0, 6) | pairs(0, 6)),
     keys=st.dictionaries(st.sampled_from(("team", "level")), rule_of(numbers, rare=False), max_size=2),
+    audience=rule_of(AUDIENCES), exclude_after=st.sampled_from(("", "", "", "click", "conversion")),
 )  # fmt: skip
 times = st.sampled_from([*[None] * 40, NOW_MS - DAY_MS, NOW_MS, NOW_MS + 1, NOW_MS + DAY_MS])
 advertisers = st.builds(
@@ -106,6 +110,7 @@ asks = st.builds(
 people = st.none() | st.builds(
     Person, gender=st.sampled_from(("F", "M", None)), age=st.none() | st.integers(16, 45),
     region=st.none() | st.sampled_from(REGIONS), interests=some(WORDS, 3), segments=some(WORDS, 3),
+    audiences=some((*AUDIENCES, "click@c-0", "click@c-1", "conversion@c-0"), 3),
 )  # fmt: skip
 places = st.builds(
     Surroundings, site_category=some(CODES), device=st.sampled_from((None, "mobile", "desktop")),
@@ -145,10 +150,26 @@ def catalogues(draw: Any) -> list[Thing]:
     def several(values: st.SearchStrategy[Any], count: int, prefix: str) -> list[Any]:
         return named(draw(st.lists(values, min_size=count, max_size=count)), prefix)
 
+    owned = several(campaigns, 2, "c")
+    owners = {campaign.id: campaign.advertiser_id for campaign in owned}
     return [
-        Publisher(id="pub-1"), draw(placements), *several(advertisers, 2, "adv"), *several(campaigns, 2, "c"),
-        *several(groups, 3, "g"), *several(creatives, draw(st.integers(1, 6)), "r"),
+        Publisher(id="pub-1"), draw(placements), *several(advertisers, 2, "adv"),
+        *(Audience(id=each, advertiser_id=each.replace("aud", "adv")) for each in AUDIENCES), *owned,
+        *(_with_own_audiences(each, owners[each.campaign_id]) for each in several(groups, 3, "g")),
+        *several(creatives, draw(st.integers(1, 6)), "r"),
     ]  # fmt: skip
+
+
+def _with_own_audiences(group: AdGroup, owner: str) -> AdGroup:
+    """Keep those audiences of a drawn group that are its advertiser's: others are refused."""
+
+    def own(terms: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(term for term in terms if term.replace("aud", "adv") == owner)
+
+    rule = group.targeting.audience
+    audience = Rule(include=own(rule.include), exclude=own(rule.exclude))
+    targeting = msgspec.structs.replace(group.targeting, audience=audience)
+    return msgspec.structs.replace(group, targeting=targeting)
 
 
 def expected(things: list[Thing], request: AdRequest, at_ms: int) -> Counter[str | None]:
@@ -224,6 +245,9 @@ TABLE = [
     ("region",        ("KR-11",),   (),            Person(region="KR"),   False, "a part is not the country"),
     ("region",        ("KR-1",),    (),            Person(region="KR-11"), False, "no prefix of letters"),
     ("region",        (),           ("KR",),       Person(region="KR-11"), False, "excluded with its parts"),
+    ("audience",      ("aud-1",),   (),            Person(audiences=("aud-1", "x")), True, "in the list"),
+    ("audience",      ("aud-1",),   (),            Person(audiences=("x",)), False, "in another"),
+    ("audience",      (),           ("aud-1",),    Person(audiences=("aud-1",)), False, "kept out"),
     ("interest",      ("a", "b"),   (),            Person(interests=("b", "z")), True, "one of many will do"),
     ("segment",       (),           ("s",),        Person(segments=("s", "t")), False, "one of many is out"),
 ]  # fmt: skip
@@ -236,7 +260,7 @@ def test_what_a_rule_means(
     dimension: str, include: Any, exclude: Any, told: Person | None, passes: bool, why: str
 ) -> None:
     world = World()
-    world.add(*one_of_each())
+    world.add(*one_of_each(), Audience(id="aud-1", advertiser_id="adv-1"))
     rule: dict[str, Any] = {dimension: Rule(include=include, exclude=exclude)}
     world.change("ad_group", "g-1", targeting=Targeting(**rule))
     request = AdRequest(request_id="r", asks=ask_for("plc-1").asks, person=told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from time import perf_counter
 
@@ -16,6 +17,7 @@ from app import __version__
 from app.domain.refusals import Busy, FieldError, Refused
 from app.flows.counters import Counters
 from app.flows.node import Node
+from app.web.admin.audiences import audiences_router
 from app.web.admin.auth import MAX_BODY_BYTES, AdminAuth, BodyLimit, is_stateless
 from app.web.admin.decisions import decisions_router
 from app.web.admin.docs import docs_routes, document_of
@@ -35,6 +37,7 @@ from app.web.problems import problem, refusal
 
 _DESCRIPTION = "Catalogue, decisions, refunds, reports and metrics of an ad server's brain."
 _UNLIMITED = frozenset({"/v1/import", "/v1/users"})
+_MEMBERS = re.compile(r"/v1/audiences/[^/]+/members")
 
 
 def admin_app(
@@ -55,7 +58,7 @@ def admin_app(
             Middleware(AdminAuth, admin_key_hash=admin_key_hash, node=node),
             Middleware(Ready, node=node),
             Middleware(Counted, counters=node.counters),
-            Middleware(BodyLimit, limit_bytes=MAX_BODY_BYTES, unlimited=_UNLIMITED),
+            Middleware(BodyLimit, limit_bytes=MAX_BODY_BYTES, unlimited=_is_unlimited),
         ],
     )  # fmt: skip
     app.router.routes.extend([*_ads_routes(node, ads_door), *extra_routes])
@@ -71,12 +74,17 @@ def admin_app(
         keys_router(node),
         users_router(node),
         quality_router(node),
+        audiences_router(node),
     )
     for router in routers:
         app.router.routes.extend(router.routes)  # flat, so that a 405 can tell every method of its path
     app.openapi = lambda: document_of(app)  # type: ignore[method-assign] # FastAPI's own way to extend it
     _install_refusals(app)
     return app
+
+
+def _is_unlimited(path: str) -> bool:
+    return path in _UNLIMITED or _MEMBERS.fullmatch(path) is not None
 
 
 def _ads_routes(node: Node, ads_door: AdsDoor | None) -> list[Route]:

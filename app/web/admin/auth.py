@@ -6,6 +6,7 @@ is plain ASGI: it holds no body and starts no task.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
 from hmac import compare_digest
 from ipaddress import ip_address
@@ -131,13 +132,13 @@ def _is_local(scope: Scope) -> bool:
 class BodyLimit:
     """Refuses a body beyond a limit as soon as it is known, wherever it is read. `unlimited` paths differ."""
 
-    def __init__(self, app: ASGIApp, limit_bytes: int, unlimited: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, limit_bytes: int, unlimited: Callable[[str], bool]) -> None:
         self.app = app
         self.limit_bytes = limit_bytes
         self.unlimited = unlimited  # their doors have limits of their own
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self.unlimited:
+        if scope["type"] != "http" or self.unlimited(scope["path"]):
             await self.app(scope, receive, send)
             return
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")

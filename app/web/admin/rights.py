@@ -32,7 +32,7 @@ RIGHTS = (
     Right("/v1/creatives", *_CATALOGUE, True),
     Right("/v1/publishers", *_CATALOGUE, True),  # where a bound key finds nothing
     Right("/v1/placements", *_CATALOGUE, True),
-    Right("/v1/audiences", *_CATALOGUE, False),
+    Right("/v1/audiences", *_CATALOGUE, True),
     Right("/v1/experiments", *_CATALOGUE, False),
     Right("/v1/users", *_CATALOGUE, False),
     Right("/v1/import", *_CATALOGUE, True),
@@ -50,6 +50,7 @@ _REPORTS_OF_ONE = ("/delivery", "/quality")  # what a thing did, not what it is
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWNED: dict[str, Kind] = {
     "advertisers": "advertiser", "campaigns": "campaign", "ad-groups": "ad_group", "creatives": "creative",
+    "audiences": "audience",
 }  # fmt: skip
 
 

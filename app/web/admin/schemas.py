@@ -136,6 +136,10 @@ _PROFILE: Schema = {
     "interests": _WORDS,
     "segments": _WORDS,
 }
+MEMBERS = _object(
+    audience_id={"type": "string"}, count={"anyOf": [_COUNT, {"type": "null"}]},
+    targetable={"type": "boolean"}, uploaded_at=_NULLABLE_TEXT,
+)  # fmt: skip
 PROFILE = _object(**_PROFILE)
 PROFILE_IN = {**_object(required=False, **_PROFILE), "additionalProperties": False}
 PROFILES_STORED = _object(

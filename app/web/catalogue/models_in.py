@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.domain.catalogue import (
     AdGroup,
     Advertiser,
+    Audience,
     Blocked,
     Campaign,
     Creative,
@@ -90,6 +91,17 @@ class AdvertiserIn(ThingIn):
             seat=self.seat,
             status=self.status,
         )
+
+
+class AudienceIn(ThingIn):
+    """A list of people that an advertiser brings; who is in it is uploaded apart."""
+
+    type: Literal["audience"] = "audience"
+    advertiser_id: f.Id
+    name: f.Name = ""
+
+    def to_domain(self, identity: str, zone: str) -> Audience:
+        return Audience(id=identity, advertiser_id=self.advertiser_id, name=self.name, status=self.status)
 
 
 class CampaignIn(ThingIn):
@@ -305,6 +317,7 @@ class PlacementIn(ThingIn):
 
 MODELS: dict[Kind, type[ThingIn]] = {
     "advertiser": AdvertiserIn,
+    "audience": AudienceIn,
     "campaign": CampaignIn,
     "ad_group": AdGroupIn,
     "creative": CreativeIn,

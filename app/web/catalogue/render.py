@@ -11,6 +11,7 @@ import msgspec
 from app.domain.catalogue import (
     AdGroup,
     Advertiser,
+    Audience,
     Campaign,
     Creative,
     FrequencyCap,
@@ -26,7 +27,7 @@ from app.domain.money import MICROS
 from app.web.catalogue.fields import EPOCH
 
 Document = dict[str, Any]
-_DIMENSIONS = tuple(name for name in Targeting.__struct_fields__ if name != "keys")
+_DIMENSIONS = tuple(name for name in Targeting.__struct_fields__ if name not in ("keys", "exclude_after"))
 
 
 def to_document(thing: Thing) -> Document:
@@ -47,7 +48,7 @@ def to_document(thing: Thing) -> Document:
             return _creative(thing)
         case Placement():
             return _placement(thing)
-        case Advertiser() | Publisher():
+        case Advertiser() | Audience() | Publisher():
             return _plain(thing)
 
 
@@ -137,6 +138,11 @@ def targeting_document(targeting: Targeting) -> Document:
         rule: Rule = getattr(targeting, name)
         if rule.include or rule.exclude:
             document[name] = _rule(rule)
+    if targeting.exclude_after:
+        include, exclude = targeting.audience.include, targeting.audience.exclude
+        document["audience"] = {
+            "include": [*include], "exclude": [*exclude], "exclude_after": targeting.exclude_after,
+        }  # fmt: skip
     if targeting.keys:
         document["keys"] = {name: _rule(rule) for name, rule in targeting.keys.items()}
     return document

@@ -32,6 +32,7 @@ _REVISION = re.compile(r'"([1-9][0-9]{0,17})"')
 MERGE_PATCH = "application/merge-patch+json"
 PATHS: dict[Kind, str] = {
     "advertiser": "/v1/advertisers",
+    "audience": "/v1/audiences",
     "campaign": "/v1/campaigns",
     "ad_group": "/v1/ad-groups",
     "creative": "/v1/creatives",
@@ -98,7 +99,8 @@ class _Doors:
             return self._parse(merged(to_document(thing), changes), identity, fixed=True)
 
         match, caller = _if_match(request), caller_in(request.scope)
-        return self._answer(await flow.patch(self.node, self.kind, identity, match, edit, caller))
+        stored = await flow.patch(self.node, self.kind, identity, match, edit, caller)
+        return self._answer(stored)
 
     async def delete(self, request: Request) -> Response:
         """Archive a thing; refused while children are in use."""

@@ -16,6 +16,7 @@ from app.web.catalogue.fields import Category, Id, Label, refuse
 
 TermT = TypeVar("TermT")
 MAX_TERMS = 10_000
+MAX_AUDIENCES = 1_000
 # Own key-values: beyond this a float no longer tells whole numbers apart.
 _LARGEST_KEY_NUMBER = 2**53
 
@@ -115,6 +116,29 @@ KeyTerm = Annotated[Term, PlainValidator(_key_term), WithJsonSchema(_KEY_SCHEMA)
 KeyName = Annotated[str, Field(min_length=1, max_length=64)]
 
 
+class AudienceRuleIn(RuleIn[Id]):
+    """Which audiences are let in and kept out; `exclude_after`: who did that with the campaign's ads, too."""
+
+    exclude_after: Literal["click", "conversion"] | None = None
+
+
+def _audience_spelling(sent: object) -> str | None:
+    if isinstance(sent, list):
+        return "~list"
+    return "~rule" if isinstance(sent, dict | AudienceRuleIn) else None
+
+
+AudienceRule = Annotated[
+    Annotated[list[Id], Field(max_length=MAX_AUDIENCES), Tag("~list")]
+    | Annotated[AudienceRuleIn, Tag("~rule")],
+    Discriminator(
+        _audience_spelling,
+        custom_error_type="not_a_list",
+        custom_error_message="must be a list, or an object of include, exclude and exclude_after",
+    ),
+]
+
+
 class TargetingIn(BaseModel):
     """Every dimension an ad group may choose by; an absent or empty one allows everything."""
 
@@ -125,6 +149,7 @@ class TargetingIn(BaseModel):
     region: RuleOf[Region] = []
     interest: RuleOf[Label] = []
     segment: RuleOf[Label] = []
+    audience: AudienceRule = []
     device: RuleOf[Label] = []
     os: RuleOf[Label] = []
     placement: RuleOf[Id] = []
@@ -138,7 +163,10 @@ class TargetingIn(BaseModel):
     def to_domain(self) -> Targeting:
         """Turn both spellings into rules."""
         rules = {name: to_rule(getattr(self, name)) for name in self.model_fields_set - {"keys"}}
-        return Targeting(**rules, keys={name: to_rule(sent) for name, sent in self.keys.items()})
+        after = self.audience.exclude_after if isinstance(self.audience, AudienceRuleIn) else None
+        return Targeting(
+            **rules, exclude_after=after or "", keys={name: to_rule(sent) for name, sent in self.keys.items()}
+        )
 
 
 def to_rule(sent: list[Any] | RuleIn[Any]) -> Rule:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from app.domain import ids
-from app.domain.catalogue import AdGroup, Advertiser, Campaign, Creative, Pricing
+from app.domain.catalogue import AdGroup, Advertiser, Audience, Campaign, Creative, Pricing
 from app.domain.keys import SCOPES
 from app.domain.lines import key_of
 from app.flows.keys import make_key
@@ -28,7 +28,9 @@ from tests.web.admin.conftest import HEADERS, KEY
 
 WON = 1_000_000
 OTHERS = [
+    Audience(id="aud-1", advertiser_id="adv-1"),
     Advertiser(id="adv-2", name="Rival", domain="rival.example"),
+    Audience(id="aud-2", advertiser_id="adv-2"),
     Campaign(id="c-2", advertiser_id="adv-2"),
     AdGroup(id="h-1", campaign_id="c-2", pricing=Pricing(kind="cpc", bid_micros=1_500 * WON)),
     Creative(
@@ -37,7 +39,7 @@ OTHERS = [
     ),
 ]  # fmt: skip
 KINDS_OF = {"advertisers": ("adv-1", "adv-2"), "campaigns": ("c-1", "c-2"), "ad-groups": ("g-1", "h-1"),
-            "creatives": ("cr-1-1", "hr-1")}  # fmt: skip
+            "creatives": ("cr-1-1", "hr-1"), "audiences": ("aud-1", "aud-2")}  # fmt: skip
 
 
 class Bound:
@@ -65,6 +67,12 @@ def bound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bound]:
     with serving(folder, make, HEADERS, things=[*small_catalogue(), *OTHERS]) as server:
         _, text = server.run(make_key(server.node, "adv-1", SCOPES, ("adv-1",)))
         yield Bound(server, text)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_the_members_of_anothers_audience_are_not_there(bound: Bound, method: str) -> None:
+    own, others = (bound.ask(method, f"/v1/audiences/{each}/members", b"u-1") for each in ("aud-1", "aud-2"))
+    assert (own.status in (200, 204), others.status) == (True, 404)
 
 
 @pytest.mark.parametrize("kind", KINDS_OF)
@@ -167,7 +175,7 @@ def test_an_import_takes_own_lines_alone(bound: Bound) -> None:
 
 def test_an_export_holds_own_things_alone(bound: Bound) -> None:
     lines = [json.loads(line) for line in bound.get("/v1/export").body.splitlines()]
-    assert {line["type"] for line in lines} == {"advertiser", "campaign", "ad_group", "creative"}
+    assert {line["type"] for line in lines} == {"advertiser", "audience", "campaign", "ad_group", "creative"}
     text = json.dumps(lines)
     assert "cr-1-1" in text
     for other in ("adv-2", "c-2", "h-1", "hr-1", "rival", "plc-1"):
@@ -249,7 +257,7 @@ def test_prices_of_others_are_not_told(bound: Bound) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/v1/keys"), ("POST", "/v1/keys"), ("GET", "/v1/audiences"), ("PUT", "/v1/users/u-1"),
+    [("GET", "/v1/keys"), ("POST", "/v1/keys"), ("PUT", "/v1/users/u-1"),
      ("GET", "/v1/experiments"), ("GET", "/v1/none")],
 )  # fmt: skip
 def test_what_has_no_view_for_one_advertiser_is_closed(bound: Bound, method: str, path: str) -> None:

@@ -8,6 +8,7 @@ from app.domain.catalogue import Kind
 
 SMALLEST: dict[Kind, dict[str, Any]] = {
     "advertiser": {"type": "advertiser", "id": "adv-1"},
+    "audience": {"type": "audience", "id": "aud-1", "advertiser_id": "adv-1"},
     "campaign": {"type": "campaign", "id": "c-1", "advertiser_id": "adv-1"},
     "ad_group": {
         "type": "ad_group",

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from app.domain.catalogue import (
     AdGroup,
     Advertiser,
+    Audience,
     Blocked,
     Campaign,
     Creative,
@@ -83,6 +84,8 @@ targetings = st.builds(
     hour=rules(whole_terms(0, 23, wraps=True)),
     weekday=rules(whole_terms(0, 6)),
     deal=rules(labels),
+    audience=rules(ids),
+    exclude_after=st.sampled_from(["", "click", "conversion"]),
     keys=st.dictionaries(labels, rules(key_terms), max_size=3),
 )
 
@@ -179,6 +182,7 @@ things: st.SearchStrategy[Thing] = st.one_of(
         status=statuses,
     ),
     creatives(),
+    st.builds(Audience, id=ids, advertiser_id=ids, name=text, status=statuses),
     st.builds(Publisher, id=ids, name=text, domain=perhaps(domains), status=statuses),
     st.builds(
         Placement,
