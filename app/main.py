@@ -140,6 +140,7 @@ async def open_node(
         missing={"kernels", "journal"},
         user_keys=user_keys(settings, data),
         clients=settings.clients(),
+        geo=settings.geo(),
     )
     try:
         yield node

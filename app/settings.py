@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
+from maxminddb import InvalidDatabaseError
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -15,6 +16,7 @@ from app.domain.lines import FoldSettings
 from app.domain.money import MICROS, to_micros
 from app.domain.refusals import Refused
 from app.flows.clients import Clients, Networks, read_bots, read_networks
+from app.flows.geo import Geo
 from app.flows.node import NodeSettings
 
 Seconds = Annotated[int, Field(gt=0)]
@@ -65,6 +67,7 @@ class Settings(BaseSettings):
         default="", description="file of robots' user agents, in place of crawler-user-agents' list"
     )
     data_centres: str = Field(default="", description="file of data centres' networks, one CIDR a line")
+    geo_file: str = Field(default="", description="file in MaxMind's format: regions of IP addresses")
     trusted_proxies: str = Field(
         default="", description="networks whose X-Forwarded-For is believed, e.g. 10.0.0.0/8,2001:db8::/32"
     )
@@ -170,6 +173,20 @@ class Settings(BaseSettings):
         if value:
             _readable(read_networks, value)
         return value
+
+    @field_validator("geo_file")
+    @classmethod
+    def _readable_geo(cls, value: str) -> str:
+        if value:
+            try:
+                Geo(Path(value))
+            except (OSError, ValueError, InvalidDatabaseError) as error:
+                raise ValueError(f"cannot be read: {error}") from error
+        return value
+
+    def geo(self) -> Geo:
+        """The regions of addresses, where there is a file of them."""
+        return Geo(Path(self.geo_file) if self.geo_file else None)
 
     def clients(self) -> Clients:
         """The lists that the doors hold clients against, read from their files."""

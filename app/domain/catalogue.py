@@ -103,6 +103,10 @@ class Targeting(Struct, frozen=True, kw_only=True):
     weekday: Rule = Rule()
     deal: Rule = Rule()
     keys: dict[str, Rule] = {}
+    browser: Rule = Rule()
+    site: Rule = Rule()
+    app: Rule = Rule()
+    keyword: Rule = Rule()
 
 
 class AdGroup(Struct, frozen=True, kw_only=True, tag_field="type", tag="ad_group"):

@@ -42,6 +42,10 @@ REASONS: dict[str, str] = {
     "site_category": "targeting",
     "deal": "the ad sells by a deal that was not offered to it, or the placement sells by deals alone",
     "keys": "targeting by own key-values",
+    "browser": "targeting",
+    "site": "targeting",
+    "app": "targeting",
+    "keyword": "targeting",
     "gender": "targeting",
     "age": "targeting",
     "region": "targeting",
@@ -74,6 +78,7 @@ _TRADE_CODES: dict[str, int] = {
         (
             "hour", "weekday", "gender", "age", "region", "interest", "segment", "device", "os",
             "placement", "publisher", "site_category", "keys", "dismissed",
+            "browser", "site", "app", "keyword",
         ),
         503,
     ),

@@ -7,6 +7,7 @@ The same value is kept in the decision record, so that a decision can be made ag
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from msgspec import Struct
 
@@ -19,6 +20,8 @@ MAX_DEALS = 200  # per placement: with its slots they number the ads of a decisi
 FIXED_PRICE = 3  # a deal's `at`: its floor is the agreed price
 USER_KEY_BYTES = 12  # of the keyed hash that stands for a person's id
 _BEHIND_PATH = re.compile(r"[?#]")
+MAX_KEYWORDS = 64
+_HOST = re.compile(r"https?://(?:[^/@?#]*@)?([^/:?#@]{1,253})", re.IGNORECASE)
 _LOGIN = re.compile(r"(?<=//)[^/@]*@")
 
 
@@ -91,6 +94,7 @@ class Person(Struct, frozen=True, kw_only=True, omit_defaults=True):
     interests: tuple[str, ...] = ()
     segments: tuple[str, ...] = ()
     audiences: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()
 
 
 def used_of(person: Person | None) -> list[str]:
@@ -109,7 +113,10 @@ _ATTRIBUTES = tuple(name for name in Person.__struct_fields__ if name not in ("k
 
 
 class Surroundings(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where the ad will stand: page or app (a URL without its query), device, own key-values."""
+    """Where the ad will stand: page or app (a URL without its query), device, own key-values.
+
+    `site` is the page's domain, `bundle` the app's; both and the keywords in lower case.
+    """
 
     url: str | None = None
     site_category: tuple[str, ...] = ()
@@ -118,6 +125,9 @@ class Surroundings(Struct, frozen=True, kw_only=True, omit_defaults=True):
     bundle: str | None = None
     language: tuple[str, ...] = ()
     keys: dict[str, tuple[str | float, ...]] = {}
+    browser: str | None = None
+    site: str | None = None
+    keywords: tuple[str, ...] = ()
 
 
 class AdRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -138,6 +148,25 @@ class AdRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     blocked_seats: tuple[str, ...] = ()
     withheld: str | None = None
     just_served: tuple[int, ...] = ()
+
+
+def words_of(texts: Iterable[str], most: int = MAX_KEYWORDS) -> tuple[str, ...]:
+    """Write keywords as they are compared: trimmed, in lower case, each once.
+
+    >>> words_of([" Baduk ", "baduk", ""])
+    ('baduk',)
+    """
+    return tuple(dict.fromkeys(word for text in texts if (word := text.strip().lower())))[:most]
+
+
+def site_of(url: str | None) -> str | None:
+    """Name the host of a page.
+
+    >>> site_of("https://www.News.example:8080/a"), site_of("news.example"), site_of(None)
+    ('www.news.example', None, None)
+    """
+    found = _HOST.match(url) if url else None
+    return found[1].lower() if found else None
 
 
 def bare_url(url: str | None) -> str | None:

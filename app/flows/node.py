@@ -18,6 +18,7 @@ from app.flows.audiences import Lists
 from app.flows.clients import Clients
 from app.flows.counters import Counters
 from app.flows.follow import Follow
+from app.flows.geo import Geo
 from app.flows.just_served import JustServed
 from app.flows.user_keys import UserKeys
 from app.journal.decisions import DecisionStore
@@ -92,6 +93,7 @@ class Node:
     lists_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     clients: Clients = field(default_factory=Clients)
     just_served: JustServed = field(default_factory=JustServed)
+    geo: Geo = field(default_factory=Geo)
 
     def now_ms(self) -> int:
         """The node's time: the wall clock, but never before the state's last tick."""

@@ -32,7 +32,7 @@ from app.domain.lines import (
     Ticked,
 )
 from app.domain.requests import AdRequest, Ask, Person
-from app.flows.agents import device_of
+from app.flows.agents import agent_of
 from app.rules import ftrl
 from app.state.apply import apply
 from app.state.choose import Chooser
@@ -56,7 +56,7 @@ _THINGS: tuple[Thing, ...] = (
 def warm() -> None:
     """Live a tiny life on a state of its own: every line kind, every kernel, every type they meet."""
     ftrl.warm()
-    device_of("Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Chrome/131.0 Mobile Safari/537.36")
+    agent_of("Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Chrome/131.0 Mobile Safari/537.36")
     state = State(columns=1_024, recent=16)
     lines: list[Line] = [Configured(at_ms=0, settings=FoldSettings()), Ticked(at_ms=1)]
     lines += [Catalogued(at_ms=1, thing=thing) for thing in _THINGS]

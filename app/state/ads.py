@@ -26,7 +26,8 @@ ARCHIVED = REASON_NUMBER["archived"]
 PAUSED = REASON_NUMBER["paused"]
 PLACE_TARGETED = ("device", "os", "placement", "publisher", "site_category")
 PERSON_TARGETED = ("gender", "age", "region", "interest", "segment", "audience")
-TARGETED = (*PLACE_TARGETED, *PERSON_TARGETED)
+PAGE_TARGETED = ("browser", "site", "app", "keyword")
+TARGETED = (*PLACE_TARGETED, *PAGE_TARGETED, *PERSON_TARGETED)
 
 
 @lru_cache(maxsize=65_536)
@@ -85,6 +86,7 @@ class Ads:
         self.key_dimensions: dict[str, Dimension] = {}
         self.deals = Dimension("deal")
         self.place_targeted = [(self.dimensions[name], REASON_NUMBER[name]) for name in PLACE_TARGETED]
+        self.page_targeted = [(self.dimensions[name], REASON_NUMBER[name]) for name in PAGE_TARGETED]
         self.person_targeted = [(self.dimensions[name], REASON_NUMBER[name]) for name in PERSON_TARGETED]
         self.columns = np.zeros((COLUMNS_PER_AD, capacity), dtype=np.uint16)
         self.bid = np.ones(capacity, dtype=np.float64)

@@ -15,7 +15,7 @@ from app.domain.decisions import REASON_NUMBER
 from app.domain.requests import AdRequest, Ask, Creativity
 from app.rules.eligibility import EVERYONE, Clause, written
 from app.state.ads import PERSON_TARGETED, Ads, parents_and_self
-from app.state.catalogue import Catalogue
+from app.state.catalogue import Catalogue, domains
 from app.state.deals import Offer
 
 # Scratch rows of the sets, one use each. EMPTY stays empty.
@@ -62,6 +62,7 @@ def program_of(
     if ads.key_dimensions:
         for name, dimension in sorted(ads.key_dimensions.items()):
             parts.append(dimension.part(ads.sets, REASON_NUMBER["keys"], place.keys.get(name, ())))
+    parts += _page_parts(ads, request)
     person = request.person
     values = _NOTHING_TOLD
     if person is not None:
@@ -79,6 +80,24 @@ def program_of(
     ]
     parts.append(ads.participation.part(decision_hash))
     return np.frombuffer(b"".join(parts), dtype=np.int32)
+
+
+def _page_parts(ads: Ads, request: AdRequest) -> Iterator[bytes]:
+    """What ads ask of browser, page, app and words; each is remembered by itself: there are so many."""
+    place, person = request.surroundings, request.person
+    for dimension, reason in ads.page_targeted:
+        if not dimension.used:
+            continue
+        match dimension.name:
+            case "browser":
+                told: tuple[str, ...] = (place.browser,) if place.browser else ()
+            case "site":
+                told = tuple(domains(place.site))
+            case "app":
+                told = (place.bundle,) if place.bundle else ()
+            case _:
+                told = (*place.keywords, *(person.keywords if person is not None else ()))
+        yield dimension.part(ads.sets, reason, told)
 
 
 def _shape_part(ads: Ads, request: AdRequest, ask: Ask, placement: Placement | None) -> bytes:

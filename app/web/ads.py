@@ -29,13 +29,16 @@ from app.domain.requests import (
     Person,
     Surroundings,
     bare_url,
+    site_of,
+    words_of,
 )  # fmt: skip
-from app.flows.agents import device_of
+from app.flows.agents import Agent
 from app.flows.node import Node
 from app.flows.people import enrich
 from app.flows.serve import preview, serve, served_ads
 from app.rules.pricing import action_price_micros
 from app.web.asgi import JSON, Answer, Asked
+from app.web.hints import HintsIn, agent_in
 from app.web.links import AdLinks, Links
 from app.web.markup import render
 from app.web.privacy.consent_in import ConsentIn
@@ -88,16 +91,25 @@ class UserIn(Struct, kw_only=True):
     region: Text | None = None
     interests: Texts = []
     segments: Texts = []
+    keywords: Texts = []
 
 
 class ContextIn(Struct, kw_only=True):
-    """Where the ad will stand. A `device` or `os` beats what the user agent tells."""
+    """Where the ad will stand. A `device`, `os` or `browser` beats what hints and user agent tell.
+
+    `site` is a domain, that of the `url` where absent; `app` a bundle. `ip` is looked up and not kept.
+    """
 
     url: Annotated[str, Meta(max_length=4096)] | None = None
     site_category: Texts = []
     device: Text | None = None
     os: Text | None = None
+    browser: Text | None = None
+    site: Text | None = None
+    app: Text | None = None
+    keywords: Texts = []
     ip: Text | None = None
+    sua: HintsIn | None = None
     user_agent: Annotated[str, Meta(max_length=4096)] | None = None
     keys: dict[str, str | int | float | list[str | int | float]] = {}
 
@@ -131,6 +143,7 @@ class AdsAsked:
     request: AdRequest
     explain: bool
     at_ms: int | None
+    ip: str | None = None
 
 
 # From a person's id to the key that stands for it, and the one it had in the period before.
@@ -158,7 +171,8 @@ def read_ads(body: bytes, keys_of: KeysOf, *, admin: bool, rates: Mapping[str, i
         at = next(i for i, name in enumerate(names) if name in names[:i])
         raise Refused("duplicate_name", "each placement needs a name of its own", f"placements[{at}].name")
     at_ms = _time_ms(asked.at, "at") if asked.at is not None else None
-    return AdsAsked(_request(asked, keys_of, rates), bool(asked.explain), at_ms)
+    ip = asked.context.ip if asked.context is not None else None
+    return AdsAsked(_request(asked, keys_of, rates), bool(asked.explain), at_ms, ip)
 
 
 def unread(body: bytes, error: Exception) -> Refused:
@@ -193,10 +207,8 @@ def misfit(error: msgspec.ValidationError) -> Refused:
 
 def _request(asked: AdsIn, keys_of: KeysOf, rates: Mapping[str, int]) -> AdRequest:
     context = asked.context or ContextIn()
-    device, system = context.device, context.os
-    if context.user_agent and not (device and system):
-        parsed = device_of(context.user_agent)
-        device, system = device or parsed[0], system or parsed[1]
+    told = Agent(context.device, context.os, (context.browser or "").lower() or None)
+    agent = agent_in(told, context.sua, context.user_agent)
     blocked = asked.blocked
     withheld = withheld_for(asked.consent.signals()) if asked.consent is not None else None
     return AdRequest(
@@ -209,8 +221,12 @@ def _request(asked: AdsIn, keys_of: KeysOf, rates: Mapping[str, int]) -> AdReque
         surroundings=Surroundings(
             url=bare_url(context.url),
             site_category=tuple(context.site_category),
-            device=device,
-            os=system,
+            device=agent.device,
+            os=agent.os,
+            browser=agent.browser,
+            site=(context.site or "").lower() or site_of(context.url),
+            bundle=(context.app or "").lower() or None,
+            keywords=words_of(context.keywords),
             keys={key: _values(key, value) for key, value in context.keys.items()},
         ),
         blocked=Blocked(
@@ -237,6 +253,7 @@ def _person(user: UserIn | None, keys_of: KeysOf, withheld: str | None) -> Perso
         region=user.region,
         interests=tuple(user.interests),
         segments=tuple(user.segments),
+        keywords=words_of(user.keywords),
     )
 
 
@@ -339,7 +356,8 @@ class AdsDoor:
         if wanted.explain and not (caller.may("reports") and caller.advertiser_ids is None):
             message = "`explain` tells of all rivals: it needs scope reports, bound to no advertiser"
             raise Refused("out_of_scope", message, "explain")
-        wanted = replace(wanted, request=enrich(self.node, wanted.request))
+        located = self.node.geo.locate(wanted.request, wanted.ip)
+        wanted = replace(wanted, request=enrich(self.node, located))
         if wanted.at_ms is not None:
             choice = preview(self.node, wanted.request, wanted.at_ms)
         else:

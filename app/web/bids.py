@@ -7,7 +7,7 @@ import msgspec
 from app.domain.catalogue import Advertiser, Creative
 from app.domain.decisions import Choice, Placed, Win
 from app.domain.refusals import Busy, Refused
-from app.flows.agents import device_of
+from app.flows.agents import agent_of
 from app.flows.node import Node
 from app.flows.people import enrich
 from app.flows.serve import serve, served_ads
@@ -40,10 +40,11 @@ class BidsDoor:
         settings, now_ms = node.settings, node.now_ms()
         reading = to_ad_request(
             request, rates=node.state.rates_micros, currency=settings.currency, now_ms=now_ms,
-            ua_parse=device_of, registered=self._registered,
+            ua_parse=agent_of, registered=self._registered,
             keys_of=lambda identity: node.user_keys.of(identity, now_ms),
         )  # fmt: skip
-        reading = msgspec.structs.replace(reading, request=enrich(node, reading.request))
+        located = node.geo.locate(reading.request, reading.ip)
+        reading = msgspec.structs.replace(reading, request=enrich(node, located))
         choice = serve(node, reading.request) if reading.no_bid is None else None
         body = self._write(reading, choice) if choice is not None else None
         if body is not None:

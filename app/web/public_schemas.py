@@ -107,6 +107,7 @@ AD_REQUEST: Schema = {
             "region": {**maybe(WORD), "description": "ISO 3166-2"},
             "interests": {**WORDS, "description": "The first 16 count in the score"},
             "segments": {**WORDS, "description": "The first 16 count in the score"},
+            "keywords": {**WORDS, "description": "For `targeting.keyword`"},
         },
     ),
     "ContextIn": record(
@@ -114,7 +115,12 @@ AD_REQUEST: Schema = {
         {
             "url": {"type": ["string", "null"], "maxLength": 4096},
             "site_category": WORDS,
-            "device": maybe(WORD), "os": maybe(WORD), "ip": maybe(WORD),
+            "device": maybe(WORD), "os": maybe(WORD), "browser": maybe(WORD),
+            "site": {**maybe(WORD), "description": "Domain; default: that of the url"},
+            "app": {**maybe(WORD), "description": "Bundle"},
+            "keywords": {**WORDS, "description": "For `targeting.keyword`"},
+            "ip": {**maybe(WORD), "description": "Looked up for a region where none is told; not kept"},
+            "sua": {"anyOf": [ref("HintsIn"), {"type": "null"}]},
             "user_agent": {"type": ["string", "null"], "maxLength": 4096},
             "keys": {
                 "type": "object",
@@ -125,6 +131,15 @@ AD_REQUEST: Schema = {
             },
         },
     ),
+    "HintsIn": record(
+        [],
+        {
+            "browsers": {"type": "array", "items": ref("BrandIn"), "maxItems": 64},
+            "platform": {"anyOf": [ref("BrandIn"), {"type": "null"}]},
+            "mobile": {"enum": [0, 1, True, False, None]},
+        },
+    ),
+    "BrandIn": record([], {"brand": WORD}),
     "KeyValue": {
         "anyOf": [
             {"type": "string"},

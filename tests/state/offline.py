@@ -38,6 +38,15 @@ def allows(rule: Rule, values: Iterable[Any], **how: bool) -> bool:
     return (included or not rule.include) and not excluded
 
 
+def site_allows(rule: Rule, host: str | None) -> bool:
+    """A domain means itself and what lies under it: shop.example holds www.shop.example."""
+
+    def holds(names: Iterable[Any]) -> bool:
+        return host is not None and any(f".{host}".endswith(f".{name}") for name in names)
+
+    return (holds(rule.include) or not rule.include) and not holds(rule.exclude)
+
+
 def targeting_reason(group: AdGroup, request: AdRequest, ask: Ask, placement: Placement | None) -> str | None:
     """Name the first dimension that keeps an ad group out of a request, but for hours and weekdays."""
     want, person, place = group.targeting, request.person, request.surroundings
@@ -56,7 +65,12 @@ def targeting_reason(group: AdGroup, request: AdRequest, ask: Ask, placement: Pl
         ("deal", not want.deal.include),
     ]
     checks += [("keys", allows(rule, place.keys.get(name, ()))) for name, rule in want.keys.items()]
+    own_words = person.keywords if person else ()
     checks += [
+        ("browser", allows(want.browser, told(place.browser))),
+        ("site", site_allows(want.site, place.site)),
+        ("app", allows(want.app, told(place.bundle))),
+        ("keyword", allows(want.keyword, [*place.keywords, *own_words])),
         ("gender", allows(want.gender, told(person.gender) if person else [])),
         ("age", allows(want.age, told(person.age) if person else [])),
         ("region", allows(want.region, told(person.region) if person else [], tree=True)),

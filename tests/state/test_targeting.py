@@ -40,6 +40,7 @@ from tests.state.world import (
 CODES = ("IAB1", "IAB2", "IAB2-3", "IAB25", "IAB25-3")
 REGIONS = ("KR", "KR-11", "KR-26", "US-CA")
 WORDS = ("a", "b", "c")
+SITES = ("news.example", "m.news.example", "ews.example", "blog.example")
 STATUSES = (*("active",) * 40, "paused", "archived")
 ZONES = ("Asia/Seoul", "America/New_York", "Asia/Kathmandu")
 
@@ -69,7 +70,9 @@ targetings = st.builds(
     gender=rule_of("FM"), age=rule_of(ages), region=rule_of(REGIONS), interest=rule_of(WORDS),
     segment=rule_of(WORDS), device=rule_of(("mobile", "desktop")), os=rule_of(("ios", "android")),
     placement=rule_of(("plc-1", "plc-2")), publisher=rule_of(("pub-1", "pub-2")),
-    site_category=rule_of(CODES), hour=rule_of(hour_terms), weekday=rule_of(st.integers(0, 6) | pairs(0, 6)),
+    site_category=rule_of(CODES), browser=rule_of(("chrome", "safari")), site=rule_of(SITES),
+    app=rule_of(("com.a", "com.b")), keyword=rule_of(WORDS), hour=rule_of(hour_terms),
+    weekday=rule_of(st.integers(0, 6) | pairs(0, 6)),
     keys=st.dictionaries(st.sampled_from(("team", "level")), rule_of(numbers, rare=False), max_size=2),
     audience=rule_of(AUDIENCES), exclude_after=st.sampled_from(("", "", "", "click", "conversion")),
 )  # fmt: skip
@@ -111,10 +114,12 @@ people = st.none() | st.builds(
     Person, gender=st.sampled_from(("F", "M", None)), age=st.none() | st.integers(16, 45),
     region=st.none() | st.sampled_from(REGIONS), interests=some(WORDS, 3), segments=some(WORDS, 3),
     audiences=some((*AUDIENCES, "click@c-0", "click@c-1", "conversion@c-0"), 3),
+    keywords=some(WORDS, 1),
 )  # fmt: skip
 places = st.builds(
     Surroundings, site_category=some(CODES), device=st.sampled_from((None, "mobile", "desktop")),
-    os=st.sampled_from((None, "ios", "android")),
+    os=st.sampled_from((None, "ios", "android")), browser=st.sampled_from((None, "chrome", "safari")),
+    site=st.sampled_from((None, *SITES)), bundle=st.sampled_from((None, "com.a")), keywords=some(WORDS),
     keys=st.dictionaries(
         st.sampled_from(("team", "level", "else")),
         st.lists(st.sampled_from(WORDS) | st.integers(0, 3).map(float), min_size=1, max_size=2).map(tuple),
@@ -266,6 +271,47 @@ def test_what_a_rule_means(
     request = AdRequest(request_id="r", asks=ask_for("plc-1").asks, person=told)
     assert world.winner(request) == ("cr-1" if passes else None), why
     assert world.reasons(request) == ({} if passes else {dimension: 1})
+
+
+# dimension include exclude told passes why
+PAGES = [
+    ("site", ("news.example",), (), Surroundings(site="m.news.example"), True, "holds its parts"),
+    ("site", ("m.news.example",), (), Surroundings(site="news.example"), False, "not what is above"),
+    ("site", ("ews.example",), (), Surroundings(site="news.example"), False, "whole labels"),
+    ("site", (), ("news.example",), Surroundings(site="m.news.example"), False, "excluded with its parts"),
+    ("site", ("news.example",), (), Surroundings(bundle="com.a"), False, "an app is no site"),
+    ("app", ("com.a",), (), Surroundings(bundle="com.a"), True, "by bundle"),
+    ("app", (), ("com.a",), Surroundings(site="news.example"), True, "a site is no app"),
+    ("keyword", ("go", "baduk"), (), Surroundings(keywords=("baduk",)), True, "one will do"),
+    ("keyword", (), ("war",), Surroundings(keywords=("go", "war")), False, "one is enough"),
+    ("keyword", ("baduk",), (), Surroundings(), False, "unknown"),
+    ("browser", ("whale",), (), Surroundings(browser="whale"), True, "included"),
+    ("browser", (), ("ie",), Surroundings(), True, "unknown passes"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dimension", "include", "exclude", "told", "passes", "why"), PAGES, ids=[f"{r[0]}:{r[5]}" for r in PAGES]
+)
+def test_what_a_rule_about_the_page_means(
+    dimension: str, include: Any, exclude: Any, told: Surroundings, passes: bool, why: str
+) -> None:
+    world = World()
+    world.add(*one_of_each())
+    rule: dict[str, Any] = {dimension: Rule(include=include, exclude=exclude)}
+    world.change("ad_group", "g-1", targeting=Targeting(**rule))
+    request = AdRequest(request_id="r", asks=ask_for("plc-1").asks, surroundings=told)
+    assert world.winner(request) == ("cr-1" if passes else None), why
+    assert world.reasons(request) == ({} if passes else {dimension: 1})
+
+
+def test_a_person_s_keywords_count_like_the_page_s() -> None:
+    world = World()
+    world.add(*one_of_each())
+    world.change("ad_group", "g-1", targeting=Targeting(keyword=Rule(include=("baduk",))))
+    asks = ask_for("plc-1").asks
+    assert world.winner(AdRequest(request_id="r", asks=asks, person=Person(keywords=("baduk",)))) == "cr-1"
+    assert world.winner(AdRequest(request_id="r", asks=asks, person=Person(interests=("baduk",)))) is None
 
 
 def seoul(day: int, hour: int) -> int:

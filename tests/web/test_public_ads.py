@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.domain import ids
 from app.domain.catalogue import AdGroup, Creative, Native, Pricing, Rule, Targeting, Thing
+from app.flows.geo import Geo
+from app.web.catalogue.targeting_in import TargetingIn
+from tests.mmdb import write_mmdb
 from tests.web.public_port import PUBLIC_URL, TOP, PublicPort, banner, placement, public_port
 
 
@@ -356,3 +360,59 @@ def test_a_deal_that_does_not_fit_is_refused_by_its_field(
     assert answer.status == 422
     said = answer.json()["field"]
     assert said.split(".")[-1] == field
+
+
+def test_context_is_matched_by_browser_site_app_and_keyword(tmp_path: Path) -> None:
+    """Told, from hints, from the user agent or from the URL: each as an ad group may target it."""
+    edge = (
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+        "Chrome/126.0 Safari/537.36 Edg/126.0"
+    )
+    whale = {"browsers": [{"brand": "Chromium"}, {"brand": "Whale"}]}
+    # targeting context user fits
+    cases: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], bool]] = [
+        ({"browser": ["edge"]}, {"user_agent": edge}, {}, True),
+        ({"browser": ["edge"]}, {"user_agent": edge, "sua": whale}, {}, False),
+        ({"browser": ["Whale"]}, {"user_agent": edge, "sua": whale}, {}, True),
+        ({"browser": ["ie"]}, {"browser": "IE", "sua": whale}, {}, True),
+        ({"site": ["news.example"]}, {"url": "https://m.News.example:8080/a?b=c"}, {}, True),
+        ({"site": ["news.example"]}, {"url": "https://news.example/", "site": "o.example"}, {}, False),
+        ({"app": ["Com.Baduk"]}, {"app": "com.baduk"}, {}, True),
+        ({"app": {"exclude": ["com.baduk"]}}, {"app": "com.baduk"}, {}, False),
+        ({"keyword": ["Baduk"]}, {"keywords": [" baduk "]}, {}, True),
+        ({"keyword": ["baduk"]}, {}, {"keywords": ["BADUK"]}, True),
+        ({"keyword": ["baduk"]}, {}, {"interests": ["baduk"]}, False),
+    ]  # fmt: skip
+    with public_port(tmp_path) as port:
+        group = port.node.state.catalogue.things["ad_group"]["g-1"]
+        for targeting, context, user, fits in cases:
+            wanted = TargetingIn.model_validate(targeting).to_domain()
+            port.register(msgspec.structs.replace(group, targeting=wanted))
+            place = {"name": "top", "placement_id": "plc-1", "count": 6}
+            answer = port.ads(place, context=context, user=user).json()
+            taken = [ad["ad_group_id"] for ad in answer["decisions"].get("top", [])]
+            assert ("g-1" in taken) is fits, (targeting, context, user)
+
+
+def test_an_address_is_looked_up_where_no_region_is_told(tmp_path: Path) -> None:
+    file = write_mmdb(
+        tmp_path / "geo.mmdb",
+        {"203.0.113.0/24": {"country": {"iso_code": "KR"}, "subdivisions": [{"iso_code": "11"}]}},
+    )
+    #   context                       user                     consent               fits
+    cases: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None, bool]] = [
+        ({"ip": "203.0.113.9"},        {},                      None,                 True),
+        ({"ip": "203.0.113.9"},        {"region": "KR-26"},     None,                 False),
+        ({"ip": "192.0.2.9"},          {},                      None,                 False),
+        ({"ip": "203.0.113.9"},        {},                      {"personal": False},  False),
+    ]  # fmt: skip
+    with public_port(tmp_path) as port:
+        port.node.geo = Geo(file)
+        group = port.node.state.catalogue.things["ad_group"]["g-1"]
+        port.register(msgspec.structs.replace(group, targeting=Targeting(region=Rule(include=("KR-11",)))))
+        for context, user, consent, fits in cases:
+            more = {"consent": consent} if consent is not None else {}
+            place = {"name": "top", "placement_id": "plc-1", "count": 6}
+            answer = port.ads(place, context=context, user=user, **more).json()
+            taken = [ad["ad_group_id"] for ad in answer["decisions"].get("top", [])]
+            assert ("g-1" in taken) is fits, (context, user, consent)

@@ -124,6 +124,8 @@ Domain = Annotated[
 ]
 Category = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$", examples=["IAB20"])]
 Label = Annotated[str, Field(min_length=1, max_length=128)]
+# A label in whose spelling case means nothing.
+Word = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(str.lower)]
 # Absolute http(s), nothing that could break out of a Location header; macros may stand after the host.
 HttpUrl = Annotated[
     str,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 
 from app.domain.catalogue import Rule, Targeting, Term
-from app.web.catalogue.fields import Category, Id, Label, refuse
+from app.web.catalogue.fields import Category, Domain, Id, Label, Word, refuse
 
 TermT = TypeVar("TermT")
 MAX_TERMS = 10_000
@@ -158,6 +158,10 @@ class TargetingIn(BaseModel):
     hour: RuleOf[Hour] = []
     weekday: RuleOf[Weekday] = []
     deal: RuleOf[Label] = []
+    browser: RuleOf[Word] = []
+    site: RuleOf[Domain] = []
+    app: RuleOf[Word] = []
+    keyword: RuleOf[Word] = []
     keys: dict[KeyName, RuleOf[KeyTerm]] = Field(default={}, max_length=64)
 
     def to_domain(self) -> Targeting:

@@ -28,10 +28,13 @@ from app.domain.requests import (
     Person,
     Surroundings,
     bare_url,
+    site_of,
+    words_of,
 )  # fmt: skip
 from app.web.openrtb import wire
+from app.web.openrtb.agent import NO_AGENT, UaParse, agent_told
 from app.web.openrtb.native import NativeForm, native_form
-from app.web.openrtb.places import device_of, region_of, system_of
+from app.web.openrtb.places import region_of
 from app.web.openrtb.privacy import withheld
 from app.web.openrtb.wire import BidRequest, Channel, Device, Imp, User
 from app.web.privacy.signals import impersonal
@@ -51,7 +54,6 @@ _MAX_SECONDS = 86_400
 # OpenRTB: an API framework that is not listed is assumed not to be there. 0 names none of them.
 _NO_API = (0,)
 
-UaParse = Callable[[str], tuple[str | None, str | None]]
 # From a person's id to the key that stands for it, and the one it had in the period before.
 KeysOf = Callable[[str | None], tuple[bytes | None, bytes | None]]
 
@@ -276,37 +278,27 @@ def _short(name: str) -> str:
 
 
 def _surroundings(request: BidRequest, channel: Channel | None, ua_parse: UaParse | None) -> Surroundings:
-    kind, system = _device(request.device, ua_parse) if request.device is not None else (None, None)
+    kind, system, browser = NO_AGENT
+    if request.device is not None:
+        kind, system, browser = agent_told(request.device, ua_parse)
     if request.dooh is not None:
         kind = "dooh"
     wanted = request.wlang or request.wlangb
     language = tuple([tag.replace("_", "-").split("-")[0].lower() for tag in wanted]) if wanted else ()
     if channel is None:
-        return Surroundings(device=kind, os=system, language=language)
+        return Surroundings(device=kind, os=system, language=language, browser=browser)
     categories = channel.cat + channel.sectioncat + channel.pagecat
     return Surroundings(
         url=bare_url(channel.page),
         site_category=tuple(dict.fromkeys(categories[:_MAX_WORDS])),
         device=kind,
         os=system,
-        bundle=(channel.bundle or None) if request.app is not None else None,
+        bundle=(channel.bundle.lower() or None) if request.app is not None else None,
         language=language,
+        browser=browser,
+        site=(bare_domain(channel.domain) or site_of(channel.page)) if request.site is not None else None,
+        keywords=_keywords(channel) if channel.keywords or channel.kwarray else (),
     )
-
-
-def _device(device: Device, ua_parse: UaParse | None) -> tuple[str | None, str | None]:
-    """Name device and os: as told; else by the client hints; else by the user agent, when we may ask it."""
-    kind, system = device_of(device.devicetype), system_of(device.os) if device.os else None
-    hints = device.sua
-    if hints is not None:
-        if system is None and hints.platform is not None:
-            system = system_of(hints.platform.brand)
-        if kind is None and hints.mobile is not None:
-            kind = "mobile" if hints.mobile else "desktop"
-    if ua_parse is not None and device.ua and (kind is None or system is None):
-        parsed_kind, parsed_system = ua_parse(device.ua)
-        kind, system = kind or parsed_kind, system or parsed_system
-    return kind, system
 
 
 def _person(request: BidRequest, now_ms: int, keys_of: KeysOf) -> Person:
@@ -315,13 +307,15 @@ def _person(request: BidRequest, now_ms: int, keys_of: KeysOf) -> Person:
     if user is None:
         return Person(key=key, former_key=former_key, region=region)
     gender = user.gender.upper()
+    words = _keywords(user) if user.keywords or user.kwarray else ()
     return Person(
         key=key,
         former_key=former_key,
         gender=gender if gender in ("F", "M", "O") else None,
         age=_age(user.yob, now_ms) if user.yob else None,
         region=region,
-        interests=_interests(user) if user.keywords or user.kwarray else (),
+        interests=words,
+        keywords=words,
         segments=_segments(user) if user.data else (),
     )
 
@@ -353,9 +347,8 @@ def _age(born: int, now_ms: int) -> int | None:
     return age if 0 < age < 120 else None
 
 
-def _interests(user: User) -> tuple[str, ...]:
-    words = user.keywords.split(",") + user.kwarray
-    return tuple(dict.fromkeys([word for text in words if (word := text.strip().lower())]))[:_MAX_WORDS]
+def _keywords(told: User | Channel) -> tuple[str, ...]:
+    return words_of([*told.keywords.split(","), *told.kwarray], _MAX_WORDS)
 
 
 def _segments(user: User) -> tuple[str, ...]:

@@ -143,6 +143,8 @@ class Channel(Struct, frozen=True):
     sectioncat: list[str] = []
     pagecat: list[str] = []
     publisher: Owner | None = None
+    keywords: str = ""
+    kwarray: list[str] = []
 
 
 class Geo(Struct, frozen=True, gc=False):
@@ -163,6 +165,7 @@ class ClientHints(Struct, frozen=True):
 
     platform: Platform | None = None
     mobile: int | None = None
+    browsers: list[Platform] = []
 
 
 class Device(Struct, frozen=True):

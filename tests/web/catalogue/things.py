@@ -31,6 +31,8 @@ LETTERS = "ABCxyz019._:-"
 ids = st.text(LETTERS, min_size=1, max_size=64)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 labels = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
+lower_labels = st.text("abcdefgh-1", min_size=1, max_size=40)
+domain_names = st.sampled_from(["example.com", "news.example"])
 statuses: st.SearchStrategy[Status] = st.sampled_from(["active", "paused", "archived"])
 formats: st.SearchStrategy[Format] = st.sampled_from(["banner", "video", "audio", "native"])
 money = st.integers(0, MAX_MICROS)
@@ -81,6 +83,10 @@ targetings = st.builds(
     placement=rules(ids),
     publisher=rules(ids),
     site_category=rules(categories),
+    browser=rules(lower_labels),
+    site=rules(domain_names),
+    app=rules(lower_labels),
+    keyword=rules(lower_labels),
     hour=rules(whole_terms(0, 23, wraps=True)),
     weekday=rules(whole_terms(0, 6)),
     deal=rules(labels),
@@ -152,7 +158,7 @@ natives = st.builds(
     image_width=perhaps(st.integers(1, 99_999)),
     image_height=perhaps(st.integers(1, 99_999)),
 )
-domains = st.sampled_from(["example.com", "news.example"])
+domains = domain_names
 sizes = st.tuples(st.integers(1, 99_999), st.integers(1, 99_999))
 things: st.SearchStrategy[Thing] = st.one_of(
     st.builds(

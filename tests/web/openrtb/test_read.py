@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.requests import Creativity
+from app.flows.agents import Agent
 from app.rules.features import DEVICES, SYSTEMS
 from app.web.openrtb import places
 from app.web.openrtb.decode import decode
@@ -329,7 +330,7 @@ def test_devices(device: dict[str, Any], words: tuple[str | None, str | None], w
         rates=RATES,
         currency="KRW",
         now_ms=NOW_MS,
-        ua_parse=lambda _: ("tablet", "linux"),
+        ua_parse=lambda _: Agent("tablet", "linux", "chrome"),
     ).request.surroundings
     assert (surroundings.device, surroundings.os) == words, why
 
@@ -348,6 +349,16 @@ def test_surroundings() -> None:
     assert surroundings.bundle is None
     assert read(app={"bundle": "com.x"}).request.surroundings.bundle == "com.x"
     assert read(dooh={}).request.surroundings.device == "dooh"
+    assert surroundings.site == "p.com"
+    site = {"domain": "WWW.News.example", "keywords": "Go, baduk ,", "kwarray": ["GO", "war"]}
+    surroundings = read(site=site).request.surroundings
+    assert (surroundings.site, surroundings.keywords) == ("news.example", ("go", "baduk", "war"))
+    brands = [{"brand": "Not/A)Brand"}, {"brand": "Chromium"}, {"brand": "Whale", "version": ["3"]}]
+    hinted = read(device={"sua": {"browsers": brands}, "ua": "UA"}).request.surroundings
+    assert hinted.browser == "whale"
+    person = read(user={"keywords": "Baduk"}).request.person
+    assert person is not None
+    assert person.keywords == ("baduk",)
 
 
 def test_the_rest_of_the_reading() -> None:
