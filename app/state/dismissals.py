@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from app.domain.decisions import REASON_NUMBER
 from app.domain.requests import USER_KEY_BYTES, Person
-from app.rules.eligibility import EVERYONE, Clause, program
+from app.rules.eligibility import EVERYONE, Clause, bits_of, program
 from app.state.ads import Ads
 
 CAPACITY = 1 << 18
@@ -39,12 +39,20 @@ def program_of(ads: Ads, away: Away) -> NDArray[np.int32]:
     """Write what stays away from a person, for the kernel.
 
     A place that was given to another ad since is not what they meant.
-    Cost    ~10 us at 10,000 ads, for a person who dismissed something.
+    Cost    some 10 us at 10,000 ads, for a person who dismissed something.
     """
+    row = ads.sets.rows[_SCRATCH_ROW]
+    row[:] = 0
+    if away.advertisers:
+        advertiser = ads.advertiser[: ads.count]
+        theirs = np.zeros(max(int(advertiser.max()), *away.advertisers) + 1, dtype=np.bool_)
+        theirs[away.advertisers] = True
+        bits = bits_of(theirs[advertiser], ads.sets.words)
+        row[: bits.size] = bits
     generation = ads.places.generation
-    members = np.isin(ads.advertiser[: ads.count], away.advertisers)
-    members[[at for at, then in away.creatives if generation.get(at, 0) == then]] = True
-    ads.sets.write(_SCRATCH_ROW, members)
+    for at, then in away.creatives:
+        if generation.get(at, 0) == then:
+            row[at // 64] |= np.uint64(1 << at % 64)
     return program([Clause(REASON_NUMBER["dismissed"], EVERYONE, (), (_SCRATCH_ROW,))])
 
 

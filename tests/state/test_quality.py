@@ -9,10 +9,10 @@ import pytest
 
 from app.domain import ids
 from app.domain.decisions import ServedAd
-from app.domain.lines import ACCIDENTAL, Clicked, Dismissed, FoldSettings, Refunded, Sender, key_of
+from app.domain.lines import ACCIDENTAL, Clicked, Dismissed, Erased, FoldSettings, Refunded, Sender, key_of
 from app.domain.requests import AdRequest, Person
 from app.state.apply import Receipt
-from tests.state.world import WON, World, ask_for, banner, contents, group, one_of_each
+from tests.state.world import WON, World, ask_for, banner, contents, group, one_of_each, placement
 
 ANNA, BORA = b"anna-key-012", b"bora-key-012"
 
@@ -190,6 +190,31 @@ def test_it_stays_away_under_the_next_period_s_key() -> None:
     shown_to(world, "cr-2", user=BORA, former=ANNA)
     assert world.reasons(of(BORA)).get("dismissed") == 1, "moved over at first sight"
     assert "dismissed" not in world.reasons(of(ANNA))
+
+
+def test_nothing_is_left_of_who_is_erased_but_the_complaint() -> None:
+    world = start()
+    ad = shown_to(world, "cr-1", ANNA)
+    dismiss(world, ad)
+    late = shown_to(world, "cr-2", ANNA)
+    world.tick()
+    world.put(Erased(at_ms=world.now_ms, users=(ANNA,)))
+    dismiss(world, late)
+    assert "dismissed" not in world.reasons(of(ANNA))
+    assert not any(
+        ANNA in part.tobytes() for part in (world.state.dismissals.ring, world.state.dismissals.parts())
+    )
+    assert int(world.state.quality.counts[1].sum()) == 2, "what was said of the ads stays, by nobody"
+
+
+def test_a_dismissal_binds_every_slot_of_every_placement() -> None:
+    world = start()
+    world.add(placement("plc-2"))
+    dismiss(world, msgspec.structs.replace(world.ad("cr-1"), user=ANNA))
+    request = msgspec.structs.replace(ask_for("plc-1", "plc-2", count=2), person=Person(key=ANNA))
+    for placed in world.choose(request).placed:
+        assert "cr-1" not in {win.creative_id for win in placed.wins}
+        assert placed.reasons["dismissed"] == 1
 
 
 def test_a_snapshot_holds_both() -> None:
