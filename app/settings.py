@@ -18,8 +18,10 @@ from app.domain.refusals import Refused
 from app.flows.clients import Clients, Networks, read_bots, read_networks
 from app.flows.geo import Geo
 from app.flows.node import NodeSettings
+from app.rules.invalid_traffic import read_limits
 
 Seconds = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Penalty = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
@@ -62,6 +64,30 @@ class Settings(BaseSettings):
     invalid_traffic: Literal["off", "mark", "on"] = Field(
         default="on",
         description="invalid events: not billed, not learned (on), only told of (mark), not looked for (off)",
+    )
+    click_soonest_ms: Count = Field(
+        default=150, description="a click sooner after its impression is no person's, in milliseconds"
+    )
+    double_click_s: Count = Field(
+        default=10, description="a second click of one person on one ad within so long is invalid"
+    )
+    traffic_limits: str = Field(
+        default="user_clicks=6/60,user_clicks=30/3600,ip_clicks=30/60,user_impressions=300/60,"
+        "ip_impressions=3000/60",
+        description="at most so many in so many seconds, of a user, ip, placement or publisher",
+    )
+    traffic_counters: Annotated[int, Field(ge=1_024, le=1 << 26, multiple_of=8)] = Field(
+        default=1 << 20,
+        description="counters for those limits, of 20 bytes; beyond, the oldest are forgotten",
+    )
+    publisher_ctr_factor: Rate = Field(
+        default=5.0, description="a publisher's clicks are invalid beyond so many times the others' CTR"
+    )
+    publisher_ctr_clicks: Count = Field(
+        default=30, description="clicks before a publisher's CTR is judged; 0 never judges"
+    )
+    publisher_ctr_half_life_s: Seconds = Field(
+        default=86_400, description="after so long a publisher's events weigh half"
     )
     bots: str = Field(
         default="", description="file of robots' user agents, in place of crawler-user-agents' list"
@@ -152,6 +178,12 @@ class Settings(BaseSettings):
     @classmethod
     def _sound_rates(cls, value: str) -> str:
         read_rates(value)
+        return value
+
+    @field_validator("traffic_limits")
+    @classmethod
+    def _sound_limits(cls, value: str) -> str:
+        read_limits(value)
         return value
 
     @field_validator("trusted_proxies")

@@ -164,7 +164,7 @@ class ServedAd(Struct, frozen=True, kw_only=True, array_like=True):
     Units   price_micros per 1,000 impressions (cpm), click (cpc) or conversion (cpa, ocpm). rows and columns
             are the lit ones as little-endian uint16: a line is small, and a kernel can read it in place.
             user and former_user are the keys of the person it was served to (`Person`); b"" for nobody.
-            deal_id is the deal that it was sold by.
+            deal_id is the deal that it was sold by; flaw is the request's.
     """
 
     decision_id: bytes
@@ -186,3 +186,4 @@ class ServedAd(Struct, frozen=True, kw_only=True, array_like=True):
     former_user: bytes = b""
     deal_id: str = ""
     pcvr: float = 0.0  # where the price is for a conversion
+    flaw: str = ""

@@ -52,6 +52,13 @@ class FoldSettings(Struct, frozen=True, kw_only=True, array_like=True):
     user_counters: int = 20_000_000
     caps_without_id: str = "serve"
     fatigue: str = "on"
+    click_soonest_ms: int = 150
+    double_click_s: int = 10
+    traffic_limits: str = ""
+    traffic_counters: int = 1 << 20
+    publisher_ctr_factor: float = 5.0
+    publisher_ctr_clicks: int = 30
+    publisher_ctr_half_life_s: int = 86_400
 
 
 class Configured(Struct, frozen=True, kw_only=True, array_like=True, tag="configured"):
@@ -212,7 +219,8 @@ class Refunded(Struct, frozen=True, kw_only=True, array_like=True, tag="refunded
     """An event is taken back: its money returned and, while fresh, its learning undone.
 
     `target` is the line taken back, `target_position` its place and `impression_position` that of a click's
-    impression; they are copied here so that the fold need not read the journal.
+    impression; they are copied here so that the fold need not read the journal. `code` is the rule by which
+    the node itself found out later that the event was invalid.
     """
 
     at_ms: int
@@ -221,6 +229,7 @@ class Refunded(Struct, frozen=True, kw_only=True, array_like=True, tag="refunded
     target: Shown | Clicked | Converted
     reason: str = ""
     impression_position: int | None = None
+    code: str | None = None
 
     @property
     def event_id(self) -> bytes:

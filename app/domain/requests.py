@@ -134,6 +134,8 @@ class AdRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One request for ads, enriched. `withheld` names the signal for which personal features are not used
     (consent, law, the person's own wish); `person` is then None, or tells the country alone.
 
+    `flaw` is what the door's lists said against the device that it names; empty for nothing.
+
     `seats` (wseat) lets in only ads of these buyer seats; empty lets in all.
     `just_served` are the ads (creative indexes) given to this person a moment ago, impressions still to come.
     Blocked app bundles (bapp) stand among the blocked advertisers.
@@ -148,6 +150,7 @@ class AdRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     blocked_seats: tuple[str, ...] = ()
     withheld: str | None = None
     just_served: tuple[int, ...] = ()
+    flaw: str = ""
 
 
 def words_of(texts: Iterable[str], most: int = MAX_KEYWORDS) -> tuple[str, ...]:

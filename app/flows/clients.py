@@ -98,6 +98,14 @@ class Clients:
             flaw = "data_centre"
         return Sender(flaw, self._key(packed, now_ms) if packed else b"", direct)
 
+    def flaw(self, ip: str | None, user_agent: str | None) -> str:
+        """Say what is wrong with a device that somebody names; what is None was not told.
+
+        Cost    about a microsecond when both were seen before.
+        """
+        found = self._agent_flaw(user_agent) if user_agent else ""
+        return found or ("data_centre" if ip and self._address(ip)[1] else "")
+
     def address_of(self, peer: str, forwarded: str) -> str:
         """Find a client's address: the peer, or behind trusted proxies the last hop that is none of them.
 

@@ -71,8 +71,10 @@ def _lit(shared: bytes, win: Win) -> bytes:
     return shared + struct.pack("<H", MAIN_ONLY_FROM + win.slot) if win.slot else shared
 
 
-def served_ads(choice: Choice, placed: Placed, person: Person | None = None) -> list[ServedAd]:
-    """Write what the tokens of a placement's ads seal; `person` is the request's.
+def served_ads(
+    choice: Choice, placed: Placed, person: Person | None = None, flaw: str = ""
+) -> list[ServedAd]:
+    """Write what the tokens of a placement's ads seal; `person` and `flaw` are the request's.
 
     An ad that the person saw before also lights its own row. One below the top slot lights its slot's row: it
     was scored as if on top, and is learned as shown.
@@ -89,7 +91,7 @@ def served_ads(choice: Choice, placed: Placed, person: Person | None = None) -> 
             columns=struct.pack(f"<{len(win.columns)}H", *win.columns), schema_version=SCHEMA_VERSION,
             price_micros=win.price_micros, price_kind=win.kind, pctr=win.pctr, variant=choice.variant,
             issued_at_ms=choice.clock_ms, deal_id=win.deal_id, user=user, former_user=former_user,
-            pcvr=win.pcvr,
+            pcvr=win.pcvr, flaw=flaw,
         )
         for win in placed.wins
     ]  # fmt: skip

@@ -6,7 +6,6 @@ know (`reporting`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from zoneinfo import ZoneInfo
 from app.domain.decisions import ServedAd
 from app.domain.lines import Clicked, Converted, Shown, Ticked, Verdict
 from app.domain.money import to_decimal
+from app.rules.intervals import wilson
 
 DIMENSIONS = (
     "hour", "day", "advertiser", "campaign", "ad_group", "creative", "placement", "publisher", "variant",
@@ -31,7 +31,6 @@ MEASURES = (
 _COUNTS = {Shown: "impressions", Clicked: "clicks", Converted: "conversions"}
 _COUNTED = frozenset({"learned", "skipped"})
 _QUARTER_MS = 900_000  # every time zone is whole quarters of an hour off
-_Z_95 = 1.959963984540054  # the normal quantile of 97.5 %
 
 Key = tuple[str | int, ...]
 Cell = TypeVar("Cell")
@@ -229,22 +228,3 @@ def per_action(spend_micros: int, actions: int) -> Decimal:
     Decimal('0.666667')
     """
     return to_decimal(int((Decimal(spend_micros) / actions).to_integral_value(ROUND_HALF_UP)))
-
-
-def wilson(successes: int, trials: int) -> tuple[float | None, float | None]:
-    """Bound a rate with 95 % confidence; (None, None) where nothing was tried.
-
-    More clicks than impressions can be reported (an impression's report got lost): they bound as all.
-    Source  Wilson 1927, the score interval without continuity correction.
-
-    >>> [round(bound, 4) for bound in wilson(15, 1000)]
-    [0.0091, 0.0246]
-    """
-    if trials <= 0:
-        return None, None
-    rate, z2 = min(1.0, successes / trials), _Z_95**2
-    middle = rate + z2 / (2 * trials)
-    spread = _Z_95 * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials * trials))
-    whole = 1 + z2 / trials
-    # At 0 and at 1 a bound is the rate itself, but for the last bit.
-    return min(rate, max(0.0, (middle - spread) / whole)), max(rate, min(1.0, (middle + spread) / whole))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from time import perf_counter
 
 from app.domain.ids import DAY_MS
 from app.domain.lines import Ticked
+from app.domain.refusals import Busy
 from app.flows.node import Gathered, Node
+from app.flows.traffic import take_back
 
 TICK_S = 1.0
 
@@ -34,4 +37,10 @@ async def tick_forever(node: Node) -> None:
         node.counters.lost.inc(lost - before)
         due = max(due + TICK_S, perf_counter())
         await node.submit(tick_line(node))
+        await _take_back(node)
         node.journal.forget(node.state.clock_ms // DAY_MS)
+
+
+async def _take_back(node: Node) -> None:
+    with suppress(Busy):  # a full journal: at the next tick then
+        await take_back(node)

@@ -58,7 +58,10 @@ def warm() -> None:
     ftrl.warm()
     agent_of("Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Chrome/131.0 Mobile Safari/537.36")
     state = State(columns=1_024, recent=16)
-    lines: list[Line] = [Configured(at_ms=0, settings=FoldSettings()), Ticked(at_ms=1)]
+    watching = FoldSettings(
+        invalid_traffic="on", traffic_counters=64, traffic_limits="user_clicks=9/9,user_impressions=9/9"
+    )
+    lines: list[Line] = [Configured(at_ms=0, settings=watching), Ticked(at_ms=1)]
     lines += [Catalogued(at_ms=1, thing=thing) for thing in _THINGS]
     for line in lines:
         apply(state, Entry(state.position + 1, line))

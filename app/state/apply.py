@@ -50,6 +50,7 @@ from app.state.receipts import Outcome, Receipt, receipt_of
 from app.state.recent import CLICK_REFUNDED, FATES, INVALID, LEARNED, REFUNDED, SKIPPED
 from app.state.state import Held, State
 from app.state.told import note_act, tell_of_people
+from app.state.traffic import acted_ms
 
 __all__ = ["Outcome", "Receipt", "apply"]
 
@@ -103,7 +104,9 @@ def apply(state: State, entry: Entry) -> Outcome:  # noqa: C901, PLR0912 - an ar
 
 def _shown(state: State, entry: Entry, line: Shown) -> Outcome:
     ad = line.ad
-    code = state.traffic.shown(line) or None
+    now_ms = max(line.at_ms, state.clock_ms)
+    prior_logit = state.placement_prior.get(ad.placement_id)
+    code = state.traffic.shown(line, state.user_of(ad), now_ms, prior_logit) or None
     if code is not None and state.traffic.blocks:
         return _shown_invalid(state, entry, line, code)
     billed, unbilled = charge(state, ad, "impression", line.at_ms)
@@ -111,7 +114,7 @@ def _shown(state: State, entry: Entry, line: Shown) -> Outcome:
     if not state.silent():
         fate = LEARNED
         p = state.model.learn(ad.rows, ad.columns, state.prior_of(ad.placement_id), 1.0, 0.0)
-    state.recent.add(entry.position, line.at_ms, ad.pctr, p, fate, billed)
+    state.recent.add(entry.position, line.at_ms, ad.pctr, p, fate, billed, acted_ms(line))
     state.progress.shown(ad.pctr)
     state.quality.shown(ad.creative_id)
     event = line.event_id
@@ -174,12 +177,14 @@ def _settle_click(
     ad, event = line.ad, line.event_id
     if impression_fate in {"invalid", "refunded"}:
         return _clicked_invalid(state, position, line, "invalid_impression")
-    code = state.traffic.clicked(line) or None
+    record, now_ms = state.recent.find(impression_position), max(line.at_ms, state.clock_ms)
+    shown_ms = int(record["acted_ms"]) if record is not None else 0
+    code = state.traffic.clicked(line, state.user_of(ad), now_ms, shown_ms) or None
     if code is not None and state.traffic.blocks:
-        _take_along(state, impression_position, ad)
+        _take_along(state, record, ad)
         return _clicked_invalid(state, position, line, code, learned=impression_fate == "learned")
     if slips(state, line, impression_position):
-        _take_along(state, impression_position, ad)
+        _take_along(state, record, ad)
         return _clicked_invalid(state, position, line, ACCIDENTAL, learned=impression_fate == "learned")
     billed, unbilled = charge(state, ad, "click", line.at_ms)
     learned = impression_fate == "learned"
@@ -192,7 +197,9 @@ def _settle_click(
     note_act(state, "click", ad, line.at_ms)
     state.mix(struct.pack("<qddqq", position, p, p_trial, billed, unbilled), event, ad.rows, ad.columns)
     verdict = Verdict("learned" if learned else "skipped", billed, unbilled, code)
-    return Outcome(receipt_of(event, position, billed, unbilled, learned, code), [(event, verdict)])
+    state.traffic.remember(line, position, impression_position, now_ms, verdict)
+    told = [(event, verdict), *state.traffic.take_marked()]
+    return Outcome(receipt_of(event, position, billed, unbilled, learned, code), told)
 
 
 def _clicked_invalid(
@@ -207,9 +214,8 @@ def _clicked_invalid(
     return Outcome(receipt, [(event, Verdict("invalid", code=code))])
 
 
-def _take_along(state: State, impression_position: int, ad: ServedAd) -> None:
+def _take_along(state: State, record: Any, ad: ServedAd) -> None:
     """Un-learn the impression of an invalid click: left in, it would teach that nobody clicks there."""
-    record = state.recent.find(impression_position)
     if record is not None and not record["clicked"]:
         fate = int(record["fate"])
         record["fate"] = INVALID if _unlearn(state, record, ad) else fate
@@ -238,6 +244,8 @@ def _refunded(state: State, entry: Entry, line: Refunded) -> Outcome:
     impression = target.event_id if isinstance(target, Shown) else target.refers_to
     state.held.pop(impression or b"", None)
     record, field = _record_of(state, line)
+    if isinstance(target, Clicked):
+        state.traffic.taken_back(line.target_position)
     verdict = entry.referred.verdict if entry.referred is not None else None
     fate = verdict.fate if verdict is not None else ""
     if record is not None:
@@ -256,9 +264,9 @@ def _refunded(state: State, entry: Entry, line: Refunded) -> Outcome:
         viewed = state.uncount_view(target.ad, target.at_ms)
     state.mix(struct.pack("<qqB", entry.position, billed, unlearned), viewed)
     event = line.event_id
-    code = ACCIDENTAL if line.reason == ACCIDENTAL else None
+    code = ACCIDENTAL if line.reason == ACCIDENTAL else line.code
     return Outcome(
-        Receipt(event, entry.position, "counted", billed, 0, unlearned),
+        Receipt(event, entry.position, "counted", billed, 0, unlearned, line.code),
         [(line.target_id, Verdict("refunded", code=code)), (event, Verdict("refunded", -billed))],
     )
 
@@ -317,13 +325,15 @@ def _ticked(state: State, line: Ticked) -> Outcome:
     _pace(state, line, elapsed_ms)
     outcome = Outcome(None, _expire_held(state))
     state.progress.close(state.recent.close(state.clock_ms - state.settings.click_window_s * 1000))
+    state.traffic.tick(state.clock_ms)
     _free_rested(state)
     state.people.expire(state.kept_since_hour)
     state.audiences.expire(state.kept_since_hour)
     quality = state.quality.settle(state.settings)
     dismissed_since_ms = state.clock_ms - state.settings.dismissal_s * 1000
     state.dismissals.expire(max(dismissed_since_ms, state.kept_since_hour * HOUR_MS))
-    state.mix(struct.pack("<qqdd", state.position, state.clock_ms, state.progress.log_loss_sum, quality))
+    told = state.progress.log_loss_sum, quality, state.traffic.clicks.next, len(state.traffic.pending)
+    state.mix(struct.pack("<qqddqq", state.position, state.clock_ms, *told))
     state.mix(struct.pack("<q", state.user_counters.sweep(state.clock_ms)))
     return outcome
 

@@ -24,6 +24,7 @@ SHOWN = np.dtype(
         ("fate", "u1"),
         ("clicked", "u1"),
         ("p_trial", "<f8"),  # the p that its click was learned with as a trial; nan where it was none
+        ("acted_ms", "<i8"),  # when it was seen: by the sender's clock as a negative number, 0 unknown
     ]
 )
 FATES = ("learned", "skipped", "invalid", "refunded")
@@ -49,12 +50,21 @@ class Recent:
         """The oldest place still remembered."""
         return max(0, self.next - self.capacity)
 
-    def add(self, position: int, at_ms: int, pctr: float, p: float, fate: int, billed_micros: int) -> None:
+    def add(
+        self,
+        position: int,
+        at_ms: int,
+        pctr: float,
+        p: float,
+        fate: int,
+        billed_micros: int,
+        acted_ms: int = 0,
+    ) -> None:
         """Remember an impression."""
         at = self.next % self.capacity
         if self.next >= self.capacity:
             self._clicks.pop(int(self.ring["click_position"][at]), None)
-        self.ring[at] = (position, at_ms, pctr, p, np.nan, billed_micros, 0, 0, fate, 0, np.nan)
+        self.ring[at] = (position, at_ms, pctr, p, np.nan, billed_micros, 0, 0, fate, 0, np.nan, acted_ms)
         self.next += 1
 
     def add_click(self, impression: int, position: int, p: float, billed_micros: int, p_trial: float) -> None:

@@ -42,6 +42,7 @@ from app.state.traffic import Traffic
 
 RECENT_IMPRESSIONS = 1 << 20
 DEFAULT_COLUMNS = 16_384
+LEAST_CLICKS = 64
 
 
 class Held(msgspec.Struct, array_like=True):
@@ -71,12 +72,12 @@ class State:
         self.goals = Goals()
         self.user_counters = UserCounters(self.settings.user_counters, self.settings.retention_days * 24 - 1)
         self.progress = Progress()
-        self.traffic = Traffic()
         self.keys = Keys()
         self.people = People()
         self.quality = Quality(self.catalogue.ads)
         self.dismissals = Dismissals()
         self.audiences = Audiences()
+        self.traffic = Traffic(max(LEAST_CLICKS, recent // 8))
         self.held: dict[bytes, Held] = {}  # by the impression's event id
         self.prior_logit = logit(self.settings.prior_ctr)
         self.placement_prior: dict[str, float] = {}  # logits, of the placements that have their own
@@ -194,6 +195,7 @@ class State:
         self.people.forget(user, at_ms)
         self.dismissals.forget(user)
         self.user_counters.forget(user)
+        self.traffic.forget([user])
 
     def rekey_user(self, former: bytes, user: bytes) -> None:
         """Move what is known of a person under a former key to the present one, at first sight of both.
@@ -278,6 +280,7 @@ class State:
             "audiences": self.audiences.parts(),
             "keys": self.keys.parts(),
             "supply": supply_rest,
+            "traffic": self.traffic.rest(),
         }
         width = self.catalogue.width
         several = {
@@ -285,6 +288,7 @@ class State:
             "conversion_model": self.conversion_model.parts(width),
             "ledger": self.ledger.parts(),
             "goals": self.goals.parts(),
+            "traffic": self.traffic.parts(),
         }
         return {
             **{f"{of}_{name}": part for of, named in several.items() for name, part in named.items()},
@@ -334,6 +338,8 @@ class State:
         if "quality" in parts:
             self.quality.restore(parts["quality"])
             self.dismissals.restore(parts["dismissals"], rest["dismissals"])
+        if "traffic" in rest:
+            self.traffic.restore(parts["traffic_counters"], parts["traffic_clicks"], rest["traffic"])
         self.model.restore(
             {name.removeprefix("model_"): part for name, part in parts.items() if name.startswith("model_")}
         )
@@ -367,6 +373,7 @@ class State:
         self.keys.check()
         self.supply.check()
         self.pacing.check()
+        self.traffic.check()
         assert self.recent.first <= self.recent.next
         assert self.progress.clicks <= self.progress.impressions or self.progress.impressions == 0
 

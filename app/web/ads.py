@@ -36,6 +36,7 @@ from app.flows.agents import Agent
 from app.flows.node import Node
 from app.flows.people import enrich
 from app.flows.serve import preview, serve, served_ads
+from app.flows.traffic import judged
 from app.rules.pricing import action_price_micros
 from app.web.asgi import JSON, Answer, Asked
 from app.web.hints import HintsIn, agent_in
@@ -138,12 +139,16 @@ class AdsIn(Struct, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class AdsAsked:
-    """A request for ads, and how it wants to be answered. `at_ms` asks for a preview."""
+    """A request for ads, and how it wants to be answered. `at_ms` asks for a preview.
+
+    `ip` and `user_agent` are the device's, as claimed; they go no further than the door.
+    """
 
     request: AdRequest
     explain: bool
     at_ms: int | None
     ip: str | None = None
+    user_agent: str | None = None
 
 
 # From a person's id to the key that stands for it, and the one it had in the period before.
@@ -171,8 +176,9 @@ def read_ads(body: bytes, keys_of: KeysOf, *, admin: bool, rates: Mapping[str, i
         at = next(i for i, name in enumerate(names) if name in names[:i])
         raise Refused("duplicate_name", "each placement needs a name of its own", f"placements[{at}].name")
     at_ms = _time_ms(asked.at, "at") if asked.at is not None else None
-    ip = asked.context.ip if asked.context is not None else None
-    return AdsAsked(_request(asked, keys_of, rates), bool(asked.explain), at_ms, ip)
+    context = asked.context or ContextIn()
+    request = _request(asked, keys_of, rates)
+    return AdsAsked(request, bool(asked.explain), at_ms, context.ip, context.user_agent)
 
 
 def unread(body: bytes, error: Exception) -> Refused:
@@ -357,6 +363,7 @@ class AdsDoor:
             message = "`explain` tells of all rivals: it needs scope reports, bound to no advertiser"
             raise Refused("out_of_scope", message, "explain")
         located = self.node.geo.locate(wanted.request, wanted.ip)
+        located = judged(self.node, located, wanted.ip, wanted.user_agent)
         wanted = replace(wanted, request=enrich(self.node, located))
         if wanted.at_ms is not None:
             choice = preview(self.node, wanted.request, wanted.at_ms)
@@ -377,7 +384,7 @@ class AdsDoor:
                 continue
             ads: list[ServedAd | None] = [None] * len(placed.wins)
             if wanted.at_ms is None:
-                ads = list(served_ads(choice, placed, wanted.request.person))
+                ads = list(served_ads(choice, placed, wanted.request.person, wanted.request.flaw))
             decisions[placed.name] = [
                 self._decision(placed, win, ad, caller) for win, ad in zip(placed.wins, ads, strict=True)
             ]

@@ -11,6 +11,7 @@ from app.flows.agents import agent_of
 from app.flows.node import Node
 from app.flows.people import enrich
 from app.flows.serve import serve, served_ads
+from app.flows.traffic import judged
 from app.web.asgi import JSON, Answer, Asked
 from app.web.links import AdLinks, Links
 from app.web.openrtb.decode import Malformed, decode
@@ -44,6 +45,7 @@ class BidsDoor:
             keys_of=lambda identity: node.user_keys.of(identity, now_ms),
         )  # fmt: skip
         located = node.geo.locate(reading.request, reading.ip)
+        located = judged(node, located, reading.ip, reading.user_agent)
         reading = msgspec.structs.replace(reading, request=enrich(node, located))
         choice = serve(node, reading.request) if reading.no_bid is None else None
         body = self._write(reading, choice) if choice is not None else None
@@ -60,7 +62,7 @@ class BidsDoor:
         return placement is not None and placement.status != "archived"
 
     def _write(self, reading: Reading, choice: Choice) -> bytes | None:
-        catalogue, person = self.node.state.catalogue, reading.request.person
+        catalogue, request = self.node.state.catalogue, reading.request
 
         def creative_of(identity: str) -> Creative:
             return catalogue.things["creative"][identity]  # type: ignore[return-value] # by its kind
@@ -69,7 +71,8 @@ class BidsDoor:
             return catalogue.things["advertiser"][identity]  # type: ignore[return-value] # by its kind
 
         def links_of(placed: Placed, win: Win) -> AdLinks:
-            return self.links.of(self.tokens.seal(served_ads(choice, placed, person)[win.ad_index]))
+            ads = served_ads(choice, placed, request.person, request.flaw)
+            return self.links.of(self.tokens.seal(ads[win.ad_index]))
 
         return bid_response(
             reading, choice, creative_of=creative_of, advertiser_of=advertiser_of, links_of=links_of

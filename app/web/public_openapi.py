@@ -117,6 +117,14 @@ def _query(name: str, description: str) -> Schema:
     return {"name": name, "in": "query", "schema": {"type": "string"}, "description": description}
 
 
+def _header(name: str, description: str) -> Schema:
+    return {"name": name, "in": "header", "schema": {"type": "string"}, "description": description}
+
+
+_DEVICE = (
+    _header("X-Device-IP", "Whose act it was, where a server reports it: the device's address; never kept"),
+    _header("X-Device-User-Agent", "And its user agent"),
+)
 _PRICE = _query("price", "What the exchange cleared at; noted as media cost")
 _REASON = _query("reason", "Why, by the exchange's loss codes or in a word of your own")
 _WORDS = "Why: " + ", ".join(DISMISSALS) + "; anything else counts as other"
@@ -187,16 +195,18 @@ PATHS: Schema = {
         },
         "feedback",
     ),
-    "/i/{token}": _get("impression", "Impression, by a page", "tracking", _PIXEL, _path("impression")),
-    "/b/{token}": _get(
-        "billing", "The same, by an exchange", "tracking", _PIXEL, _path("impression"), _PRICE
+    "/i/{token}": _get(
+        "impression", "Impression, by a page", "tracking", _PIXEL, _path("impression"), *_DEVICE
     ),
-    "/c/{token}": _get("click", "Click", "tracking", _CLICK, _path("click")),
+    "/b/{token}": _get(
+        "billing", "The same, by an exchange", "tracking", _PIXEL, _path("impression"), _PRICE, *_DEVICE
+    ),
+    "/c/{token}": _get("click", "Click", "tracking", _CLICK, _path("click"), *_DEVICE),
     "/w/{token}": _get("win", "Win notice", "tracking", _NOTICE, _path("win"), _PRICE),
     "/l/{token}": _get("loss", "Loss notice", "tracking", _NOTICE, _path("loss"), _REASON, _PRICE),
     "/x/{token}": _get(
         "dismissal", "Do not show me this ad", "tracking", _NOTICE, _path("dismissal"),
-        _query("reason", _WORDS),
+        _query("reason", _WORDS), *_DEVICE,
     ),
     "/r/{token}": _get(
         "return", "The person left the landing page; back too soon, the click is refunded", "tracking",

@@ -31,6 +31,7 @@ from app.domain.decisions import ServedAd
 from app.domain.ids import DAY_MS
 from app.domain.refusals import Refused
 from app.domain.requests import USER_KEY_BYTES
+from app.rules.invalid_traffic import DOOR_REASONS
 
 KINDS = ("impression", "click", "conversion", "dismissal", "win", "loss")
 # How far another node's clock may run ahead of ours before a token counts as forged.
@@ -39,7 +40,9 @@ AHEAD_MS = 5 * 60 * 1000
 _VERSION = 1
 # The low half of the plaintext's first byte; two bits of the high half count the user keys at its end, the
 # next says that behind them stands a deal: its length in two bytes, then its id; the last, that a pCVR does.
+# The fourth bit of the low half says that the flaw of whoever asked for the ad stands last, in one byte.
 _SCHEMA = 1
+_FLAWED = 0x08
 _DEALT = 0x40
 _BY_CONVERSION = 0x80
 _HEADER = struct.Struct(">BH")
@@ -246,6 +249,7 @@ def _pack(ad: ServedAd) -> bytes:
     assert len(ad.former_user) in (0, len(ad.user))
     deal, by_conversion = ad.deal_id.encode(), ad.pcvr > 0.0
     flags = (_DEALT if deal else 0) | (_BY_CONVERSION if by_conversion else 0)
+    flags |= _FLAWED if ad.flaw else 0
     fixed = _FIXED.pack(
         _SCHEMA | (len(ad.user) + len(ad.former_user)) // USER_KEY_BYTES << 4 | flags,
         ad.decision_id,
@@ -269,6 +273,8 @@ def _pack(ad: ServedAd) -> bytes:
         plain += _LENGTH.pack(len(deal)) + deal
     if by_conversion:
         plain += _PCVR.pack(ad.pcvr)
+    if ad.flaw:
+        plain += bytes([DOOR_REASONS.index(ad.flaw)])
     return plain + _PADDINGS[(_SEAL_BYTES + len(plain)) % 3]
 
 
@@ -277,7 +283,7 @@ def _unpack(plain: bytes) -> ServedAd:
         schema, decision_id, ad_index, creative_index, generation, schema_version, price_micros, price_kind,
         pctr, variant, issued_at_ms, creative, placement, publisher, rows, columns,
     ) = _FIXED.unpack_from(plain)  # fmt: skip
-    assert schema & 0xF == _SCHEMA, "a later layout needs its own reader here"
+    assert schema & 0x7 == _SCHEMA, "a later layout needs its own reader here"
     placement += creative + _FIXED.size
     publisher += placement
     rows += publisher
@@ -290,7 +296,9 @@ def _unpack(plain: bytes) -> ServedAd:
         deal += _LENGTH.size
         deal_end = deal + _LENGTH.unpack_from(plain, former_user)[0]
     by_conversion = bool(schema & _BY_CONVERSION)
-    assert 0 <= len(plain) - deal_end - by_conversion * _PCVR.size < 3, "padding"
+    pcvr_end = deal_end + by_conversion * _PCVR.size
+    flaw = DOOR_REASONS[plain[pcvr_end]] if schema & _FLAWED else ""
+    assert 0 <= len(plain) - pcvr_end - bool(flaw) < 3, "padding"
     return ServedAd(
         decision_id=decision_id,
         ad_index=ad_index,
@@ -311,4 +319,5 @@ def _unpack(plain: bytes) -> ServedAd:
         former_user=plain[user:former_user],
         deal_id=plain[deal:deal_end].decode(),
         pcvr=_PCVR.unpack_from(plain, deal_end)[0] if by_conversion else 0.0,
+        flaw=flaw,
     )

@@ -34,8 +34,9 @@ from app.flows import reporting
 from app.flows.feedback import refund
 from app.flows.node import Node
 from app.flows.reporting import Asked, report, to_csv, to_json, verdicts_until
-from app.flows.tallies import DIMENSIONS, OF_REQUESTS, Tallies, ecpm, wilson
+from app.flows.tallies import DIMENSIONS, OF_REQUESTS, Tallies, ecpm
 from app.journal.reader import SqliteReader
+from app.rules.intervals import wilson
 from app.state.apply import apply
 from app.state.state import State
 from tests.node import COLUMNS, ask_for, decide, running_node, send, small_catalogue, tick

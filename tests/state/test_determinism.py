@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from app.domain import ids
 from app.domain.catalogue import Advertiser, Blocked, Campaign, Rule, Targeting
 from app.domain.decisions import Choice
-from app.domain.lines import Dismissed, FoldSettings, Noticed, Returned, key_of
+from app.domain.lines import (
+    Clicked,
+    Dismissed,
+    FoldSettings,
+    Noticed,
+    Refunded,
+    Returned,
+    Sender,
+    Shown,
+    key_of,
+)  # fmt: skip
 from app.domain.refusals import Refused
 from app.domain.requests import AdRequest, Ask, Person, Surroundings
 from app.state.apply import apply
@@ -36,12 +46,17 @@ from tests.state.world import (
 
 RECENT = 8
 USERS = (b"anna-key-012", b"bora-key-012", b"", b"", b"carl-key-012")
+WATCHED = FoldSettings(
+    column_rest_s=600, silence_clicks=2, click_window_s=60, in_flight_s=20, invalid_traffic="on",
+    traffic_limits="user_clicks=1/60,ip_clicks=9/3600,user_impressions=4/60,placement_clicks=20/60",
+    traffic_counters=64, publisher_ctr_clicks=3, publisher_ctr_factor=1.01,
+)  # fmt: skip
 SMALL_REST = FoldSettings(column_rest_s=600, silence_clicks=2, click_window_s=60, in_flight_s=20)
 
 
-def start() -> World:
+def start(settings: FoldSettings = SMALL_REST) -> World:
     """A small catalogue with a little of everything; indexes come free after ten minutes."""
-    world = World(SMALL_REST, recent=RECENT)
+    world = World(settings, recent=RECENT)
     world.add(*one_of_each(), placement("plc-2", prior_ctr=0.05, floor_micros=5 * WON))
     world.add(
         Advertiser(id="adv-2", domain="b.example", category="IAB3", seat="s2"),
@@ -74,8 +89,8 @@ def request(number: int) -> AdRequest:
 class Life:
     """Does numbered things to a world: serve, report, refund, edit, tick."""
 
-    def __init__(self) -> None:
-        self.world = start()
+    def __init__(self, settings: FoldSettings = SMALL_REST) -> None:
+        self.world = start(settings)
         self.served: list[Any] = []
         self.events: list[Any] = []
 
@@ -92,7 +107,7 @@ class Life:
                         }
                         self.served.append(msgspec.structs.replace(ad, **keys))
             case "show" | "click" | "note" if self.served:
-                self._report(what, self.served[-1 - number % min(12, len(self.served))])
+                self._report(what, self.served[-1 - number % min(12, len(self.served))], number)
             case "refund" if self.events:
                 self.events.remove(receipt := self.events[number % len(self.events)])
                 world.refund(receipt)
@@ -106,8 +121,11 @@ class Life:
             case _:
                 pass
 
-    def _report(self, what: str, ad: Any) -> None:
+    def _report(self, what: str, ad: Any, number: int) -> None:
         world = self.world
+        if world.state.traffic.watches:
+            self._report_watched(what, ad, number)
+            return
         if what == "note":
             for line in (
                 Dismissed(at_ms=world.now_ms, ad=ad, reason=(None, "offensive")[ad.ad_index % 2]),
@@ -119,6 +137,27 @@ class Life:
             return
         if ids.event_id(key_of(ad), "impression" if what == "show" else "click") not in world.known:
             self.events.append(world.show(ad) if what == "show" else world.click(ad))
+
+    def _report_watched(self, what: str, ad: Any, number: int) -> None:
+        """Report with a sender; now and then what was found late is taken back, as the node would."""
+        world = self.world
+        user = bytes([number % 4]) * 12 if number % 4 else b""
+        ad = msgspec.structs.replace(ad, user=user, publisher_id=f"pub-{number % 3}")
+        flaw = "bot" if number % 11 == 0 else ""
+        sender = Sender(flaw, bytes([1 + number % 2]) * 8 if number % 5 else b"", number % 2 == 0)
+        line = (Shown if what == "show" else Clicked)(at_ms=world.now_ms, ad=ad, sender=sender)
+        if what == "note" and world.state.traffic.pending:
+            position, pending = next(iter(world.state.traffic.pending.items()))
+            target = world.entries[position - 1].line
+            assert isinstance(target, Clicked)
+            line_back = Refunded(
+                at_ms=world.now_ms, target_id=target.event_id, target_position=position, target=target,
+                impression_position=pending.impression_position, code=pending.code,
+            )  # fmt: skip
+            if line_back.event_id not in world.known:
+                world.put(line_back)
+        elif what != "note" and line.event_id not in world.known:
+            world.put(line)
 
     def _edit(self, number: int) -> None:
         world = self.world
@@ -144,8 +183,8 @@ STEPS = ("serve", "serve", "serve", "show", "show", "click", "click", "note", "r
 lives = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 1_000)), min_size=15, max_size=80)
 
 
-def live(todo: list[tuple[str, int]]) -> World:
-    life = Life()
+def live(todo: list[tuple[str, int]], settings: FoldSettings = SMALL_REST) -> World:
+    life = Life(settings)
     for what, number in todo:
         life.do(what, number)
     return life.world
@@ -204,6 +243,20 @@ def test_a_long_life_restarts_anywhere() -> None:
     lived = {"forgotten", "columns", "ads", "rows", "billed", "out of budget"}
     lived |= {"learned", "skipped", "held", "invalid", "refunded"}
     assert {what for what, count in seen.items() if count} >= lived, "a life without these proves little"
+
+
+def test_judging_traffic_is_part_of_the_fold() -> None:
+    """Counters wrap and come free, bursts and publishers are found late: all of it is the same anywhere."""
+    seen: Counter[str | None] = Counter()
+    steps = (*STEPS, "serve", "show", "click", "click", "show")
+    for seed in range(4):
+        chance = Random(seed)
+        world = live([(chance.choice(steps), chance.randrange(1_000)) for _ in range(500)], WATCHED)
+        seen.update(known.verdict.code for known in world.known.values() if known.verdict)
+        for _ in range(2):
+            restart_at(chance.randrange(1, len(world.entries)), world)
+    found = {"bot", "user_clicks", "user_impressions", "too_soon", "double_click", "invalid_impression"}
+    assert seen.keys() >= found, "a life without these proves little"
 
 
 def restart_at(cut: int, world: World) -> None:

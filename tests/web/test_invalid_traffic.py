@@ -5,6 +5,7 @@ Everything is sent from loopback; whose address and agent it is stands in the he
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,48 @@ def test_a_robot_is_answered_like_anybody_and_costs_nothing(port: PublicPort) ->
     assert cost == round(honest["pricing"]["price"] * 1_000_000), "the honest click alone"
     reasons = [port.node.journal.find(bytes.fromhex(one["event_id"])) for one in found]
     assert len(reasons) == 2 and None not in reasons
+
+
+#   context                                            flaw           why
+ASKED = [
+    ({"user_agent": SAFARI, "ip": "8.8.8.8"}, "", "a person"),
+    ({"user_agent": "Googlebot/2.1"}, "bot", "a robot asks"),
+    ({"user_agent": SAFARI, "ip": "203.0.113.7"}, "data_centre", "from a rented machine"),
+    ({}, "", "nobody said"),
+]
+
+
+@pytest.mark.parametrize(("context", "flaw", "why"), ASKED)
+def test_whoever_asks_is_judged_too(port: PublicPort, context: dict[str, str], flaw: str, why: str) -> None:
+    """The answer is like any other; the ad's events are invalid, whoever reports them."""
+    answer = port.ads(context=context).json()
+    ad = answer["decisions"]["top"][0]
+    spent = int(port.node.state.catalogue.campaign_accounts.spent[0])
+    results = port.report(event(ad, "impression"), event(ad, "click", user_agent=CHROME))
+    assert [one["learned"] for one in results] == [True, True], why
+    assert results[1]["billed"] == ad["pricing"]["price"]
+    cost = int(port.node.state.catalogue.campaign_accounts.spent[0]) - spent
+    assert (cost == 0) is bool(flaw), why
+    assert last(port).ad.flaw == flaw
+    port.server.run(flushed(port))
+    record = port.node.decisions.get(bytes.fromhex(ad["decision_id"]))
+    assert record is not None and record.request.flaw == flaw, "the decision's record says so"
+
+
+@pytest.mark.parametrize(("context", "flaw", "why"), ASKED)
+def test_bid_requests_are_judged_too(port: PublicPort, context: dict[str, str], flaw: str, why: str) -> None:
+    device = {"ua": context.get("user_agent"), "ip": context.get("ip")}
+    imp = {"id": "1", "tagid": "plc-1", "banner": {"w": 320, "h": 50}}
+    body = {"id": "b-1", "imp": [imp], "device": {k: v for k, v in device.items() if v}, "cur": ["KRW"]}
+    answer = port.post("/openrtb2/bid", body)
+    assert answer.status == 200, answer.body
+    bid = answer.json()["seatbid"][0]["bid"][0]
+    port.get(bid["burl"].replace("${AUCTION_PRICE}", "1"))
+    assert last(port).ad.flaw == flaw, why
+
+
+async def flushed(port: PublicPort) -> None:
+    await asyncio.to_thread(port.node.decisions.flush)
 
 
 def test_marked_it_is_told_of_and_counts_all_the_same(tmp_path: Path) -> None:

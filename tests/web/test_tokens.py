@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from app.domain.decisions import ServedAd
 from app.domain.ids import DAY_MS
 from app.domain.refusals import Refused
+from app.rules.invalid_traffic import DOOR_REASONS
 from app.web.links import Links
 from app.web.tokens import AHEAD_MS, KINDS, TokenExpired, Tokens
 
@@ -60,6 +61,14 @@ def code_of(tokens: Tokens, token: str, kind: str, now_ms: int = ISSUED_MS) -> s
     with pytest.raises(Refused) as refusal:
         tokens.open(token, kind, now_ms)
     return refusal.value.code
+
+
+@pytest.mark.parametrize("flaw", DOOR_REASONS)
+@pytest.mark.parametrize("deal", ["", "d-1"])
+def test_a_token_carries_what_was_wrong_with_whoever_asked(deal: str, flaw: str) -> None:
+    tokens = make()
+    ad = msgspec.structs.replace(AD, deal_id=deal, flaw=flaw)
+    assert tokens.open(tokens.token(tokens.seal(ad), "click"), "click", ISSUED_MS) == ad
 
 
 @pytest.mark.parametrize("user", [b"", b"u" * 12])

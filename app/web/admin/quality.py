@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from app.domain.dismissals import DISMISSALS
 from app.domain.refusals import Refused
 from app.flows.node import Node
-from app.flows.tallies import wilson
+from app.rules.intervals import wilson
 from app.web.access import caller_in
 from app.web.admin.schemas import answers
 
