@@ -68,6 +68,10 @@ class Counters:
         """Count what one applied line did."""
         receipt, line = outcome.receipt, entry.line
         self.position.set(entry.position)
+        told_of = receipt.event_id if receipt is not None else b""
+        for event, verdict in outcome.verdicts:
+            if verdict.code and event != told_of and verdict.fate != "refunded":
+                self.invalid.labels(verdict.code).inc()  # an earlier event, judged now
         if receipt is None:
             if state.progress.closed:
                 self.log_loss.set(state.progress.log_loss())
@@ -77,16 +81,19 @@ class Counters:
             return
         kind = line.kind if isinstance(line, Noticed) else EVENT_KINDS[type(line).__name__]
         self.events.labels(kind, receipt.status).inc()
-        if kind != "refund":  # an impression may settle a click that waited for it, and bill that
-            self.spend.inc(sum(verdict.billed_micros for _, verdict in outcome.verdicts))
-            self.unbilled.inc(sum(verdict.unbilled_micros for _, verdict in outcome.verdicts))
+        if kind != "refund":
+            # An impression may settle a click that waited for it, and bill that. What follows was billed before.
+            billed_now = outcome.verdicts[: 2 if isinstance(line, Shown) else 1]
+            self.spend.inc(sum(verdict.billed_micros for _, verdict in billed_now))
+            self.unbilled.inc(sum(verdict.unbilled_micros for _, verdict in billed_now))
         if receipt.code:
             self.invalid.labels(receipt.code).inc()
+        if outcome.verdicts[0][1].fate not in {"learned", "skipped"}:
             return
         match line:
             case Shown():
                 self.predicted_clicks.inc(line.ad.pctr)
-            case Clicked() if receipt.status == "counted":
+            case Clicked():
                 self.clicks.inc()
                 self.predicted_conversions.inc(line.ad.pcvr)
             case Converted():

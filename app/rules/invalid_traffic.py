@@ -16,6 +16,7 @@ from app.rules.intervals import wilson
 REASONS: dict[str, str] = {
     "no_impression": "a click whose impression never came",
     "invalid_impression": "a click of an impression that is invalid or was taken back",
+    "invalid_click": "a conversion of a click that is invalid or was taken back",
     "bot": "the user agent is a known robot's",
     "non_browser": "the user agent is empty or no browser's",
     "data_centre": "the address belongs to a data centre",

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from app.domain.lines import FoldSettings, Refunded, Sender
 from app.flows.feedback import refund
@@ -14,7 +15,7 @@ from app.flows.node import Node
 from app.flows.reporting import Asked, report
 from app.flows.traffic import take_back
 from app.state.apply import Receipt
-from tests.node import ask_for, close_node, decide, make_node, send, small_catalogue
+from tests.node import ask_for, close_node, decide, make_node, send, small_catalogue, tick
 
 FOLD = FoldSettings(
     time_zone="Asia/Seoul", invalid_traffic="on", traffic_limits="user_clicks=3/3600", double_click_s=0,
@@ -71,15 +72,35 @@ def test_a_burst_is_taken_back_whatever_happens_in_between(tmp_path: Path) -> No
     asyncio.run(run())
 
 
-def test_it_is_counted_by_reason(tmp_path: Path) -> None:
-    async def run() -> float | None:
-        node = await make_node(tmp_path, fold=FOLD, things=small_catalogue())
+@pytest.mark.parametrize("how", ["on", "mark"])
+def test_it_is_counted_by_reason(tmp_path: Path, how: str) -> None:
+    """Three clicks found late, one at once, and whatever was shown or clicked on afterwards."""
+
+    async def run() -> tuple[float | None, float | None]:
+        fold = msgspec.structs.replace(FOLD, invalid_traffic=how)
+        node = await make_node(tmp_path, fold=fold, things=small_catalogue())
         for _ in range(5):
             await click(node, b"u" * 12)
         await take_back(node)
-        labels = {"reason": "user_clicks"}
-        found = node.counters.registry.get_sample_value("adjudge_invalid_total", labels)
+        registry = node.counters.registry
+        found = registry.get_sample_value("adjudge_invalid_total", {"reason": "user_clicks"})
+        counted = registry.get_sample_value("adjudge_clicks_total")
+        await close_node(node)
+        return found, counted
+
+    assert asyncio.run(run()) == ((5, 3) if how == "on" else (6, 5))
+
+
+def test_a_click_that_waited_in_vain_is_counted(tmp_path: Path) -> None:
+    async def run() -> float | None:
+        fold = msgspec.structs.replace(FOLD, held_s=0)
+        node = await make_node(tmp_path, fold=fold, things=small_catalogue())
+        (ad,) = decide(node, ask_for("plc-1")).ads
+        await send(node, "click", ad, sender=PERSON)
+        await asyncio.sleep(0.002)
+        await tick(node)
+        found = node.counters.registry.get_sample_value("adjudge_invalid_total", {"reason": "no_impression"})
         await close_node(node)
         return found
 
-    assert asyncio.run(run()) == 5, "three taken back, a click, and what was shown afterwards"
+    assert asyncio.run(run()) == 1
