@@ -153,6 +153,7 @@ async def open_node(
 async def make_ready(node: Node) -> None:
     """Warm the kernels, catch up with the journal, and tell the fold settings and time."""
     await asyncio.to_thread(warm)
+    await asyncio.to_thread(node.clients.flaw, None, "Mozilla/5.0")  # its first look reads the list of robots
     node.missing.discard("kernels")
     lines = await node.follow.catch_up()
     if node.state.position == 0 or node.state.settings != node.settings.fold:

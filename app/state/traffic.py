@@ -289,10 +289,7 @@ class Traffic:
             if self._table is not None:
                 for rules in (self._click_rules, self._impression_rules):
                     for number in range(len(rules.codes)):
-                        name = windows.mixed(np.uint64(user), np.uint64(rules.first + number))
-                        gone = self._table[0] == name
-                        for array in self._table:
-                            array[gone] = 0
+                        windows.drop(self._table, user, rules.first + number)
 
     # Snapshots.
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from app.rules.windows import AGAIN, MOST, Table, count, count_plainly, table
+from app.rules.windows import AGAIN, MOST, Table, count, count_plainly, drop, table
 
 RULES = [(0, 10_000, AGAIN), (0, 60_000, 3), (1, 60_000, 5), (1, 3_600_000, 9), (2, 1_000, 2)]
 
@@ -89,3 +89,13 @@ def test_a_count_stops_at_its_most() -> None:
     for _ in range(MOST + 10):
         count(*counters, np.array([3], dtype=np.uint64), one, one + 60_000, one + 60_000, 0, 0)
     assert int(counters[2].max()) == MOST
+
+
+def test_a_counter_that_is_dropped_begins_anew() -> None:
+    counters = table(1 << 10)
+    for _ in range(5):
+        over, _ = counted(counters, [9, 4, 0], 5_000_000)
+    assert over & 0b10
+    drop(counters, 9, 1)
+    over, _ = counted(counters, [9, 4, 0], 5_000_000)
+    assert not over & 0b10 and over & 0b100, "that one alone"

@@ -192,6 +192,26 @@ def test_switched_off_nothing_is(act: Callable[[Street], str | None], code: str 
     assert act(Street("off")) is None, why
 
 
+@pytest.mark.parametrize("whose", ["user", "ip", "placement", "publisher"])
+@pytest.mark.parametrize("kind", ["clicks", "impressions"])
+def test_every_limit_is_of_one_alone(whose: str, kind: str) -> None:
+    """Two of one are allowed in a minute, a third is not; somebody else's third is nobody's business."""
+    street = Street(traffic_limits=f"{whose}_{kind}=2/60", double_click_s=0)
+    one: dict[str, Any] = {"user": 1, "ip": 1, "place": "plc-1", "publisher": "pub-1"}
+    another = {"user": 2, "ip": 2, "place": "plc-2", "publisher": "pub-2"}
+    own = {"user": "user", "ip": "ip", "placement": "place", "publisher": "publisher"}[whose]
+    codes = []
+    for who in (one, one, {**one, own: another[own]}, one):
+        ad, sender = street.given(**who)
+        shown = street.put(Shown(at_ms=street.now_ms, ad=ad, sender=sender)).receipt
+        street.now_ms += 2_000
+        assert shown is not None
+        codes.append(shown.code if kind == "impressions" else street.clicked(ad, sender).code)
+    assert codes == [None, None, None, f"{whose}_{kind}"]
+    street.wait(120_000)
+    assert street.visit(**one).code is None, "two minutes later the window is empty"
+
+
 def test_an_invalid_click_costs_nothing_and_takes_its_impression_along() -> None:
     street = Street()
     street.visit(1)
