@@ -82,7 +82,7 @@ class Counters:
         kind = line.kind if isinstance(line, Noticed) else EVENT_KINDS[type(line).__name__]
         self.events.labels(kind, receipt.status).inc()
         if kind != "refund":
-            # An impression may settle a click that waited for it, and bill that. What follows was billed before.
+            # An impression may settle a click that waited for it, and bill that; the rest was billed before.
             billed_now = outcome.verdicts[: 2 if isinstance(line, Shown) else 1]
             self.spend.inc(sum(verdict.billed_micros for _, verdict in billed_now))
             self.unbilled.inc(sum(verdict.unbilled_micros for _, verdict in billed_now))
