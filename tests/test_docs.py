@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.flows.counters import Counters
+from app.rules.invalid_traffic import REASONS
 from app.settings import Settings
 from app.web.problems import STATUSES
 
@@ -48,7 +49,18 @@ def refusals_table() -> str:
     return "\n".join(["| status | codes |", "|---|---|", *rows])
 
 
-TABLES = {"settings": settings_table, "metrics": metrics_table, "refusals": refusals_table}
+def invalid_table() -> str:
+    """One line for each reason for which an event is invalid."""
+    rows = [f"| `{code}` | {told} |" for code, told in REASONS.items()]
+    return "\n".join(["| reason | meaning |", "|---|---|", *rows])
+
+
+TABLES = {
+    "settings": settings_table,
+    "metrics": metrics_table,
+    "refusals": refusals_table,
+    "invalid": invalid_table,
+}
 
 
 def written_into(text: str) -> str:

@@ -31,6 +31,7 @@ REASONS: dict[str, str] = {
     "placement_impressions": "too many impressions on one placement",
     "publisher_impressions": "too many impressions on one publisher's placements",
     "publisher_ctr": "the publisher's click rate is improbable beside everybody else's",
+    "accidental_click": "a person's click, but too soon to be meant, or regretted at once",
 }
 # What a door may find. The place in this list stands in tokens: it is only ever added to.
 DOOR_REASONS = ("bot", "non_browser", "data_centre")

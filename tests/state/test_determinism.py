@@ -27,6 +27,7 @@ from app.domain.lines import (
 )  # fmt: skip
 from app.domain.refusals import Refused
 from app.domain.requests import AdRequest, Ask, Person, Surroundings
+from app.rules.invalid_traffic import REASONS
 from app.state.apply import apply
 from app.state.choose import Chooser
 from app.state.state import State
@@ -257,6 +258,7 @@ def test_judging_traffic_is_part_of_the_fold() -> None:
             restart_at(chance.randrange(1, len(world.entries)), world)
     found = {"bot", "user_clicks", "user_impressions", "too_soon", "double_click", "invalid_impression"}
     assert seen.keys() >= found, "a life without these proves little"
+    assert seen.keys() - {None} <= REASONS.keys(), "every code is explained"
 
 
 def restart_at(cut: int, world: World) -> None:
