@@ -14,6 +14,8 @@ from app.domain.catalogue import (
     Placement,
     Pricing,
     Publisher,
+    Rule,
+    Targeting,
     Thing,
 )
 from app.domain.decisions import ServedAd
@@ -31,7 +33,7 @@ from app.domain.lines import (
     Shown,
     Ticked,
 )
-from app.domain.requests import AdRequest, Ask, Person
+from app.domain.requests import AdRequest, Ask, Deal, Person
 from app.flows.agents import agent_of
 from app.rules import ftrl
 from app.state.apply import apply
@@ -41,15 +43,24 @@ from app.state.state import State
 
 _THINGS: tuple[Thing, ...] = (
     Publisher(id="p"),
-    Placement(id="p", publisher_id="p", floor_micros=1, prior_ctr=0.02),
+    Placement(
+        id="p", publisher_id="p", floor_micros=1, prior_ctr=0.02, separation=("advertiser", "category")
+    ),
     Advertiser(id="a"),
     Campaign(id="c", advertiser_id="a", frequency_cap=(FrequencyCap(count=9, per="day"),)),
     AdGroup(id="g", campaign_id="c", pricing=Pricing(kind="cpc", bid_micros=1_000_000)),
     AdGroup(id="h", campaign_id="c", pricing=Pricing(kind="cpm", bid_micros=1_000_000)),
     AdGroup(id="i", campaign_id="c", pricing=Pricing(kind="cpa", bid_micros=1_000_000)),
     Creative(id="z", ad_group_id="i", format="banner", landing_url="https://a.example"),
+    AdGroup(
+        id="j",
+        campaign_id="c",
+        pricing=Pricing(kind="cpm", bid_micros=1_000_000),
+        targeting=Targeting(deal=Rule(include=("d",))),
+    ),
     Creative(id="x", ad_group_id="g", format="banner", landing_url="https://a.example"),
     Creative(id="y", ad_group_id="h", format="banner", landing_url="https://a.example"),
+    Creative(id="w", ad_group_id="j", format="banner", landing_url="https://a.example"),
 )
 
 
@@ -66,8 +77,9 @@ def warm() -> None:
     for line in lines:
         apply(state, Entry(state.position + 1, line))
     ask = Ask(name="p", placement_id="p", count=2)
+    dealt = Ask(name="q", placement_id="p", deals=(Deal(id="d", floor_micros=1, advertisers=("a",)),))
     person = Person(key=b"someone", former_key=b"before", gender="F", age=30)
-    request = AdRequest(request_id="", asks=(ask,), person=person, just_served=(0,))
+    request = AdRequest(request_id="", asks=(ask, dealt), person=person, just_served=(0,))
     choice = Chooser(state).choose(request, ids.request_key(0, bytes(10)), 1)
     ad = ServedAd(
         decision_id=choice.placed[0].decision_id, ad_index=0, creative_id="z", creative_index=0,

@@ -207,6 +207,7 @@ class Ads:
         codes = (*creative.categories, *((advertiser.category,) if advertiser.category else ()))
         keys += [("category", code) for code in dict.fromkeys(c for x in codes for c in parents_and_self(x))]
         keys.append(("seat", advertiser.seat or ""))
+        keys.append(("advertiser", advertiser.id))
         for name in TARGETED:
             keys += self.dimensions[name].keys(_rule(group, campaign, name))
         for name, rule in group.targeting.keys.items():

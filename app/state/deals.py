@@ -52,5 +52,6 @@ def _admit(catalogue: Catalogue, deal: Deal, ads: Bits) -> None:
     if deal.advertisers:
         named = catalogue.advertisers_named
         found = {at for name in deal.advertisers for at in named.get(name, ()) or named.get(name.lower(), ())}
-        of_them = np.isin(catalogue.ads.advertiser[: catalogue.ads.count], list(found))
-        ads &= bits_of(of_them, ads.size)
+        wanted = np.zeros(len(catalogue.advertiser_index), dtype=np.bool_)
+        wanted[list(found)] = True
+        ads &= bits_of(wanted[catalogue.ads.advertiser[: catalogue.ads.count]], ads.size)

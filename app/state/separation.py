@@ -6,14 +6,14 @@ category: IAB2-1 and IAB2-3 both sell cars. An ad's categories are its creative'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.catalogue import Placement
 from app.domain.decisions import REASON_NUMBER
-from app.rules.eligibility import EVERYONE, Clause, bits_of, program
+from app.rules.eligibility import EVERYONE, Clause, program
 from app.state.catalogue import Catalogue
 
 _SAME_ADVERTISER = REASON_NUMBER["same_advertiser"]
@@ -39,19 +39,28 @@ def rivals(
     """Name the ads that may not stand below those above: a reason and a set of ads, for each separation.
 
     Shape   above are places of ads; a set (words,) has one bit per ad, none for those above themselves.
-    Cost    nothing where the placement asks for nothing; ~10 us for an advertiser at 10,000 ads.
+    Cost    nothing where the placement asks for nothing; some microseconds for a separation.
     """
     ads = catalogue.ads
     words = -(-ads.count // 64)
-    others = np.ones(ads.count, dtype=np.bool_)
-    others[list(above)] = False
     if "advertiser" in placement.separation:
-        same = np.isin(ads.advertiser[: ads.count], ads.advertiser[list(above)])
-        yield _SAME_ADVERTISER, bits_of(same & others, words)
+        names = {campaign.advertiser_id for at in above if (campaign := ads.campaigns[at]) is not None}
+        yield _SAME_ADVERTISER, _any_of(catalogue, "advertiser", names, above, words)
     if "category" in placement.separation:
-        rows = list(ads.sets.known("category", _top_categories(catalogue, above)))
-        competing = np.bitwise_or.reduce(ads.sets.rows[rows, :words], axis=0)
-        yield _SAME_CATEGORY, competing & bits_of(others, words)
+        yield _SAME_CATEGORY, _any_of(catalogue, "category", _top_categories(catalogue, above), above, words)
+
+
+def _any_of(
+    catalogue: Catalogue, family: str, names: Iterable[str], above: Sequence[int], words: int
+) -> NDArray[np.uint64]:
+    """Join the sets of some names, without those above themselves."""
+    sets = catalogue.ads.sets
+    bits: NDArray[np.uint64] = np.bitwise_or.reduce(
+        sets.rows[list(sets.known(family, names)), :words], axis=0
+    )
+    for place in above:
+        bits[place // 64] &= ~np.uint64(1 << place % 64)
+    return bits
 
 
 def _top_categories(catalogue: Catalogue, above: Sequence[int]) -> list[str]:

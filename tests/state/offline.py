@@ -47,7 +47,24 @@ def site_allows(rule: Rule, host: str | None) -> bool:
     return (holds(rule.include) or not rule.include) and not holds(rule.exclude)
 
 
-def targeting_reason(group: AdGroup, request: AdRequest, ask: Ask, placement: Placement | None) -> str | None:
+def deal_passes(group: AdGroup, advertiser: Advertiser, ask: Ask) -> bool:
+    """Say whether an ad enters the open auction, or that of any deal offered."""
+    want, names = group.targeting.deal, {advertiser.id, advertiser.domain}
+    if any(deal.id in want.exclude for deal in ask.deals):
+        return False
+    if not want.include:
+        return not ask.deal_only
+    return any(
+        deal.id in want.include
+        and (not deal.seats or (advertiser.seat or "") in deal.seats)
+        and (not deal.advertisers or bool(names & set(deal.advertisers)))
+        for deal in ask.deals
+    )
+
+
+def targeting_reason(
+    group: AdGroup, advertiser: Advertiser, request: AdRequest, ask: Ask, placement: Placement | None
+) -> str | None:
     """Name the first dimension that keeps an ad group out of a request, but for hours and weekdays."""
     want, person, place = group.targeting, request.person, request.surroundings
 
@@ -62,7 +79,7 @@ def targeting_reason(group: AdGroup, request: AdRequest, ask: Ask, placement: Pl
         ("placement", allows(want.placement, told(ask.placement_id))),
         ("publisher", allows(want.publisher, told(publisher))),
         ("site_category", allows(want.site_category, categories, tree=True)),
-        ("deal", not want.deal.include),
+        ("deal", deal_passes(group, advertiser, ask)),
     ]
     checks += [("keys", allows(rule, place.keys.get(name, ()))) for name, rule in want.keys.items()]
     own_words = person.keywords if person else ()
@@ -147,5 +164,5 @@ def reason_of(
         or shape_reason(creative, ask, placement)
         or seat_reason(advertiser, request)
         or blocked_reason(creative, advertiser, request, placement)
-        or targeting_reason(group, request, ask, placement)
+        or targeting_reason(group, advertiser, request, ask, placement)
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.domain.catalogue import Advertiser, Campaign, Rule, Targeting
-from app.domain.decisions import Placed
+from app.domain.decisions import Placed, Record
 from app.domain.requests import Deal
 from tests.state.world import WON, World, ask_for, banner, group, one_of_each, placement
 
@@ -128,3 +129,15 @@ def test_what_a_deal_sold_is_not_shown_again_below() -> None:
     assert sold(first)[1:] == [("one-1", "d-1", 3_000)]
     assert sold(second)[1:] == [("one-2", "d-1", 0)]
     assert second.reasons == {"deal": 1, "same_creative": 2}
+
+
+def test_a_kept_decision_on_deals_is_made_again_the_same() -> None:
+    """What is kept of the request tells each deal's floor, terms and parties."""
+    world = world_of_deals()
+    offered = (Deal(id="d-1", floor_micros=4_000 * WON, at=3, advertisers=("adv-1",)), D2)
+    request, key = ask_for("plc-1", count=2, deals=offered), world.key()
+    record = Record(request_key=key, request=request, choice=world.choose(request, key))
+    read = msgspec.msgpack.decode(msgspec.msgpack.encode(record), type=Record)
+    assert read == record
+    assert world.copy().choose(read.request, key) == record.choice
+    assert [win.deal_id for win in read.choice.placed[0].wins] == ["", "", "d-1", "d-2"]

@@ -397,7 +397,7 @@ def test_a_creative_that_is_blocked_and_not_wanted_is_counted_as_blocked() -> No
     }
 
 
-def test_a_private_auction_and_an_ad_for_deals_get_nothing_yet() -> None:
+def test_a_private_auction_and_an_ad_for_deals_get_nothing_without_a_deal() -> None:
     world = World()
     world.add(*one_of_each(), group("g-2", targeting=Targeting(deal=Rule(include=("d-1",)))))
     world.add(banner("cr-2", "g-2"))

@@ -316,6 +316,11 @@ class Words:
 
 def _reasons(reasons: dict[str, int]) -> Sequence[dict[str, Any]]:
     return [
-        {"code": code, "count": count, "why": REASONS.get(code, "")}
+        {
+            "code": code,
+            "count": count,
+            "why": REASONS.get(code, ""),
+            "loss_code": LOSS_CODES.get(code, OWN_LOSS_CODE),
+        }
         for code, count in sorted(reasons.items(), key=lambda pair: -pair[1])
     ]

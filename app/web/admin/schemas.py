@@ -32,7 +32,7 @@ _AD = _object(
     pricing={"type": "object"}, pctr={"type": "number"},
 )  # fmt: skip
 _AD["properties"]["events"] = _list(_EVENT)
-_REASON = _object(code={"type": "string"}, count=_COUNT, why={"type": "string"})
+_REASON = _object(code={"type": "string"}, count=_COUNT, why={"type": "string"}, loss_code=_COUNT)
 _PLACEMENT = _object(
     decision_id={"type": "string"}, name={"type": "string"}, placement_id={"type": "string"},
     publisher_id=_NULLABLE_TEXT, candidates=_COUNT, rows=_list({"type": "string"}), ads=_list(_AD),
