@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # the workers that read imports need the words of this file, 
 
 # Lines of an import that are judged together against one state, at most: they hold the loop for about
 # a millisecond.
-IMPORT_SLICE = 200
+IMPORT_SLICE = 64
 
 Key = tuple[Kind, str]
 Outcome = Literal["created", "updated", "unchanged"]

@@ -16,15 +16,15 @@ from app.rules.ranking import bound_all, bound_conversions, drop_below_floor, su
 
 @njit(nogil=True, cache=True)
 def screen(  # type: ignore[no-untyped-def]
-    program, sets, capped, taken, standing, standing_totals, alive, passing, planes, totals, frequency, same,
+    program, sets, capped, taken, standing, aside, aside_codes, alive, passing, planes, totals, frequency, same,
     below, seen, seen_rows, weights, touched, rows, shared, first, sums, columns, base, bid, quality,
     per_click, log_score, floor, index, bound, paid, conversion_weights, conversion_touched, conversion
 ):  # fmt: skip
     """Judge every ad, sum the rows where one is still in, and bound the scores; returns how many are left.
 
-    Shape   as in eligibility and ranking. `standing` (words,) are the ads that stand and `standing_totals`
-            (reasons,) why others do not; alive (>= words,) is written: the candidates; passing is scratch
-            like it. `capped` are places under a frequency cap, lost as `frequency`, `taken` those that the
+    Shape   as in eligibility and ranking. `standing` (words,) are the ads that stand; those of `aside`
+            (k, words) do not, for the reasons aside_codes (k,). alive (>= words,) is written: the
+            candidates; passing is scratch like it. `capped` are places under a frequency cap, lost as `frequency`, `taken` those that the
             request gave away already, lost as `same`; those under the floor are lost as `below`. The ads
             `seen` before light `seen_rows`, each its own, as in fatigue.
             paid (words,) are the ads paid by conversions: the second matrix is read for those still in alone.
@@ -32,7 +32,11 @@ def screen(  # type: ignore[no-untyped-def]
     """
     alive, passing = alive[: standing.size], passing[: standing.size]
     alive[:] = standing
-    totals[:] = standing_totals
+    totals[:] = 0
+    for k in range(aside_codes.size):
+        code = aside_codes[k]
+        for i in range(standing.size):
+            totals[code] += lose(aside[k, i], i, planes[code])
     judge(program, sets, alive, passing, planes, totals)
     take_out(capped, frequency, alive, planes, totals)
     take_out(taken, same, alive, planes, totals)

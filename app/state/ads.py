@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.catalogue import AdGroup, Advertiser, Campaign, Creative, Rule
-from app.domain.decisions import REASON_CODES, REASON_NUMBER
+from app.domain.decisions import REASON_NUMBER
 from app.rules.eligibility import bits_of
 from app.rules.ranking import COLUMNS_PER_AD
 from app.state.participation import Participation
@@ -44,10 +44,9 @@ def parents_and_self(code: str) -> tuple[str, ...]:
 class View(NamedTuple):
     """The ads as an auction reads them, cut to the places given out.
 
-    Shape   as in Ads, `places` of them; alive (words,) has the bit of every ad that stands,
-            paid (words,) of those paid by conversions. `aside_*` count
-            those that stand aside, by reason and campaign: (k,) each, pairs all different; aside_totals by
-            reason. Archived ads are not counted.
+    Shape   as in Ads, `places` of them; alive (words,) has the bit of every ad that stands, paid (words,) of
+            those paid by conversions; aside (k, words) are those that do not stand, a set for each of the
+            reasons aside_codes (k,). Archived ads are in none.
     """
 
     places: int
@@ -63,10 +62,8 @@ class View(NamedTuple):
     paid: NDArray[np.uint64]
     per_conversion: NDArray[np.uint8]
     prior_cvr_logit: NDArray[np.float64]
-    aside_reason: NDArray[np.int64]
-    aside_campaign: NDArray[np.int64]
-    aside_count: NDArray[np.int64]
-    aside_totals: NDArray[np.int64]
+    aside: NDArray[np.uint64]
+    aside_codes: NDArray[np.int64]
 
 
 class Ads:
@@ -123,18 +120,16 @@ class Ads:
     def _look(self, reason: NDArray[np.uint8] | None = None) -> View:
         n = self.places.used
         reason = self.reason[:n] if reason is None else reason
-        aside = np.flatnonzero(reason > ARCHIVED)
-        pairs = np.stack([reason[aside].astype(np.int64), self.campaign[aside].astype(np.int64)])
-        distinct, counts = np.unique(pairs, axis=1, return_counts=True)
+        words = -(-n // 64)
+        codes = np.flatnonzero(np.bincount(reason, minlength=ARCHIVED + 1)[ARCHIVED + 1 :]) + ARCHIVED + 1
+        aside = [bits_of(reason == code, words) for code in codes.tolist()]
         return View(
             places=n, columns=self.columns[:, :n], bid=self.bid[:n], log_score=self.log_score[:n],
             per_click=self.per_click[:n], quality=self.quality[:n], group=self.group[:n],
             campaign=self.campaign[:n], advertiser=self.advertiser[:n],
-            alive=bits_of(reason == 0, -(-n // 64)),
-            paid=bits_of(self.per_conversion[:n] != 0, -(-n // 64)), per_conversion=self.per_conversion[:n],
-            prior_cvr_logit=self.prior_cvr_logit[:n], aside_reason=distinct[0], aside_campaign=distinct[1],
-            aside_count=counts.astype(np.int64),
-            aside_totals=np.bincount(reason[aside], minlength=len(REASON_CODES)).astype(np.int64),
+            alive=bits_of(reason == 0, words), paid=bits_of(self.per_conversion[:n] != 0, words),
+            per_conversion=self.per_conversion[:n], prior_cvr_logit=self.prior_cvr_logit[:n],
+            aside=np.array(aside, dtype=np.uint64).reshape(codes.size, words), aside_codes=codes,
         )  # fmt: skip
 
     def view_at(self, standing: NDArray[np.uint8]) -> View:

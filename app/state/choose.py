@@ -77,7 +77,7 @@ class Chooser:
         self.sums = np.zeros(state.model.stride, dtype=np.float32)
         self.conversion_sums = np.zeros_like(self.sums)
         self.totals = np.zeros(len(REASON_CODES), dtype=np.int64)
-        self.losers = self.counting = Losers(words)
+        self.losers = self.counting = Losers(state.catalogue.ads)
         self.frequency = Frequency(state)
 
     def choose(
@@ -90,7 +90,7 @@ class Chooser:
         """
         ads = self.state.catalogue.ads
         view = ads.view() if preview is None else ads.view_at(preview.standing)
-        self.counting = self.losers if preview is None else Losers(ads.sets.words)
+        self.counting = self.losers if preview is None else Losers(ads)
         common = self._common_rows(request, preview)
         taken: list[int] = []
         days = np.array([moment.day for moment in preview.moments]) if preview else self.state.days
@@ -157,7 +157,7 @@ class Chooser:
         """Judge every ad for a placement and bound the scores of those that may win: `left` candidates."""
         view, model, catalogue = slate.view, self.state.model, self.state.catalogue
         conversions = self.state.conversion_model
-        self.counting.begin(view)
+        self.counting.begin()
         self.offers = deals.offers_of(catalogue, slate.ask) if slate.ask.deals else []
         program = program_of(catalogue, request, slate.ask, slate.placement, decision_hash, self.offers)
         away = self.state.dismissals.away(request.person)
@@ -168,7 +168,8 @@ class Chooser:
         floor = 0.0 if self.offers else _floor_of(slate)
         self.left = screening.screen(
             program, catalogue.ads.sets.rows, self.frequency.capped,
-            np.array(taken, dtype=np.int64) if taken else _NOBODY, view.alive, view.aside_totals, self.alive,
+            np.array(taken, dtype=np.int64) if taken else _NOBODY, view.alive, view.aside, view.aside_codes,
+            self.alive,
             self.passing, self.counting.planes, self.totals, _FREQUENCY, _SAME, _BELOW_FLOOR,
             self.frequency.seen, self.frequency.rows,
             model.w, model.touched, np.array(slate.rows, dtype=np.int32), catalogue.columns.used,
