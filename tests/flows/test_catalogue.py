@@ -155,7 +155,7 @@ def test_import_of_good_and_bad_lines() -> None:
         flow.ParsedLine(line=6, thing=Campaign(id="c-3", advertiser_id="adv-1"), not_enforced=("pacing",)),
         flow.ParsedLine(line=7, thing=Advertiser(id="adv-1", name="new")),
     ]
-    results = imported(node, lines, IMPORT_SLICE)
+    results = imported(node, lines, flow.IMPORT_SLICE)
     assert [(r.line, r.status, r.code, r.field) for r in results] == [
         (1, "unchanged", None, None),
         (2, "refused", "unknown_parent", "advertiser_id"),
@@ -170,9 +170,9 @@ def test_import_of_good_and_bad_lines() -> None:
 
 def test_an_import_sent_twice_changes_nothing_the_second_time() -> None:
     node: Any = FakeNode()
-    assert {r.status for r in imported(node, lines_of(TREE), IMPORT_SLICE)} == {"created"}
+    assert {r.status for r in imported(node, lines_of(TREE), flow.IMPORT_SLICE)} == {"created"}
     written = len(node.lines)
-    assert {r.status for r in imported(node, lines_of(TREE), IMPORT_SLICE)} == {"unchanged"}
+    assert {r.status for r in imported(node, lines_of(TREE), flow.IMPORT_SLICE)} == {"unchanged"}
     assert len(node.lines) == written == 4
 
 
@@ -182,7 +182,7 @@ def test_a_tree_listed_depth_first_needs_a_commit_per_level_only() -> None:
         things += [Advertiser(id=f"a{number}"), Campaign(id=f"c{number}", advertiser_id=f"a{number}")]
         things += [AdGroup(id=f"g{number}", campaign_id=f"c{number}", pricing=PRICING)]
     node: Any = FakeNode()
-    imported(node, lines_of(things), IMPORT_SLICE)
+    imported(node, lines_of(things), flow.IMPORT_SLICE)
     assert (len(node.lines), node.commits) == (60, 3)
 
 
@@ -191,7 +191,7 @@ def test_a_catalogue_that_fills_up_in_the_middle_of_a_slice(room: int) -> None:
     """What does not fit is refused, never appended: the fold cannot say no."""
     node: Any = FakeNode(TREE[:3], capacity=3 + room)
     creatives = [msgspec.structs.replace(CREATIVE, id=f"cr-{number}") for number in range(30)]
-    results = imported(node, lines_of(creatives), IMPORT_SLICE)
+    results = imported(node, lines_of(creatives), flow.IMPORT_SLICE)
     assert [r.status for r in results] == ["created"] * min(room, 30) + ["refused"] * (30 - min(room, 30))
     assert {r.code for r in results if r.status == "refused"} <= {"catalogue_full"}
     assert len(node.lines) == min(room, 30)
