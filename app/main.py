@@ -38,7 +38,7 @@ from app.flows.keeping import keep_forever
 from app.flows.node import Node
 from app.flows.recalling import recall_just_served
 from app.flows.snapshotting import load, snapshot_forever, snapshot_now, yield_to_the_node
-from app.flows.ticking import tick_forever, tick_line
+from app.flows.ticking import lost_lines, tick_forever, tick_line
 from app.flows.user_keys import SECRET_BYTES, Period, UserKeys, read_periods, write_periods
 from app.flows.warming import warm
 from app.journal.decisions import DecisionStore
@@ -234,6 +234,7 @@ async def _run(
 
 async def _last_snapshot(node: Node) -> None:
     try:
+        await node.submit_many(lost_lines(node))
         LOG.info("snapshot", **await snapshot_now(node))
     except Exception as error:
         LOG.error("snapshot_failed", error=str(error))  # noqa: TRY400

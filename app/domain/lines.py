@@ -82,6 +82,31 @@ class Ticked(Struct, frozen=True, kw_only=True, array_like=True, tag="ticked"):
     wins: tuple[tuple[str, int], ...] = ()
 
 
+class Lost(Struct, frozen=True, kw_only=True, array_like=True, tag="lost"):
+    """What kept the ads of campaigns from winning, since the last such line: about one a minute.
+
+    Shape   `counts` are (reasons, campaigns) little-endian uint32, for the reasons and campaigns named.
+    """
+
+    at_ms: int
+    reasons: tuple[str, ...] = ()
+    campaigns: tuple[str, ...] = ()
+    counts: bytes = b""
+
+    def of(self, campaign_id: str) -> dict[str, int]:
+        """Tell one campaign's losses by reason.
+
+        >>> counts = bytes(4) + b"\\x02\\0\\0\\0"
+        >>> Lost(at_ms=0, reasons=("size",), campaigns=("a", "b"), counts=counts).of("b")
+        {'size': 2}
+        """
+        if campaign_id not in self.campaigns:
+            return {}
+        column, step = self.campaigns.index(campaign_id), len(self.campaigns)
+        counts = memoryview(self.counts).cast("I")[column::step].tolist()
+        return {reason: count for reason, count in zip(self.reasons, counts, strict=True) if count}
+
+
 class Catalogued(Struct, frozen=True, kw_only=True, array_like=True, tag="catalogued"):
     """A thing of the catalogue is this from here on (created or replaced; archived is a status)."""
 
@@ -272,7 +297,7 @@ class Erased(Struct, frozen=True, kw_only=True, array_like=True, tag="erased"):
 Feedback = Shown | Clicked | Converted | Dismissed | Noticed | Returned
 Event = Feedback | Refunded | Returned
 Line = (
-    Configured | Ticked | Catalogued | Keyed | Profiled | Erased | Listed
+    Configured | Ticked | Lost | Catalogued | Keyed | Profiled | Erased | Listed
     | Shown | Clicked | Converted | Dismissed | Noticed | Refunded | Returned
 )  # fmt: skip
 

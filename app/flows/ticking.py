@@ -6,13 +6,18 @@ import asyncio
 from contextlib import suppress
 from time import perf_counter
 
+import numpy as np
+
+from app.domain.decisions import REASON_CODES
 from app.domain.ids import DAY_MS
-from app.domain.lines import Ticked
+from app.domain.lines import Lost, Ticked
 from app.domain.refusals import Busy
 from app.flows.node import Gathered, Node
 from app.flows.traffic import take_back
 
 TICK_S = 1.0
+LOST_EVERY_TICKS = 60
+CAMPAIGNS_PER_LINE = 400  # so that one line is applied within a millisecond
 
 
 def tick_line(node: Node) -> Ticked:
@@ -26,10 +31,30 @@ def tick_line(node: Node) -> Ticked:
     )
 
 
+def lost_lines(node: Node) -> list[Lost]:
+    """Write what kept ads from winning since the last call, and begin to count anew."""
+    counts = node.chooser.losers.take()
+    reasons = np.flatnonzero(counts.any(axis=1))
+    campaigns = np.flatnonzero(counts.any(axis=0))
+    names = {at: campaign for campaign, at in node.state.catalogue.campaign_index.items()}
+    lines = []
+    for start in range(0, campaigns.size, CAMPAIGNS_PER_LINE):
+        some = campaigns[start : start + CAMPAIGNS_PER_LINE]
+        lines.append(
+            Lost(
+                at_ms=node.now_ms(),
+                reasons=tuple(REASON_CODES[code] for code in reasons.tolist()),
+                campaigns=tuple(names[at] for at in some.tolist()),
+                counts=counts[np.ix_(reasons, some)].astype("<u4").tobytes(),
+            )
+        )
+    return lines
+
+
 async def tick_forever(node: Node) -> None:
     """Tick each second; measures how late the loop was."""
     due = perf_counter() + TICK_S
-    lost = 0
+    lost = ticks = 0
     while True:
         await asyncio.sleep(max(0.0, due - perf_counter()))
         node.counters.loop_lag.set(max(0.0, perf_counter() - due))
@@ -38,6 +63,9 @@ async def tick_forever(node: Node) -> None:
         due = max(due + TICK_S, perf_counter())
         await node.submit(tick_line(node))
         await _take_back(node)
+        ticks += 1
+        if ticks % LOST_EVERY_TICKS == 0:
+            await node.submit_many(lost_lines(node))
         node.journal.forget(node.state.clock_ms // DAY_MS)
 
 

@@ -29,6 +29,7 @@ from app.domain.lines import (
     Keyed,
     Line,
     Listed,
+    Lost,
     Profiled,
     Referred,
     Ticked,
@@ -51,7 +52,7 @@ _WIPE_LINES = 1_000  # lines freed of people at a time: some 10 ms
 _FORGET_S = 0.25  # and this often under load: the busiest day is gone within a day
 
 _KINDS: dict[type, str] = {kind: str(kind.__struct_config__.tag) for kind in get_args(Line)}
-_WITHOUT_ID = (Configured, Ticked, Catalogued, Keyed, Profiled, Erased, Listed)
+_WITHOUT_ID = (Configured, Ticked, Lost, Catalogued, Keyed, Profiled, Erased, Listed)
 _encode_verdict = msgspec.msgpack.Encoder().encode
 
 _TABLES = """

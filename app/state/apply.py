@@ -26,6 +26,7 @@ from app.domain.lines import (
     Feedback,
     Keyed,
     Listed,
+    Lost,
     Noticed,
     Profiled,
     Referred,
@@ -86,10 +87,8 @@ def apply(state: State, entry: Entry) -> Outcome:  # noqa: C901, PLR0912 - an ar
             return _ticked(state, line)
         case Catalogued():
             return _catalogued(state, line)
-        case Keyed():
-            state.keys.take(line.key)
-            state.mix(struct.pack("<q", entry.position), line.key.id.encode(), line.key.digest)
-            return Outcome()
+        case Keyed() | Lost():
+            return _kept(state, entry.position, line)
         case Profiled() | Erased() | Listed():
             tell_of_people(state, line)
             return Outcome()
@@ -100,6 +99,17 @@ def apply(state: State, entry: Entry) -> Outcome:  # noqa: C901, PLR0912 - an ar
             return Outcome()
         case _:
             assert_never(line)
+
+
+def _kept(state: State, position: int, line: Keyed | Lost) -> Outcome:
+    """Take over what moves nothing else."""
+    if isinstance(line, Keyed):
+        state.keys.take(line.key)
+        state.mix(struct.pack("<q", position), line.key.id.encode(), line.key.digest)
+    else:
+        state.funnel.take(line, moment_at(state.settings.time_zone, line.at_ms).day)
+        state.mix(struct.pack("<q", position), line.counts)
+    return Outcome()
 
 
 def _shown(state: State, entry: Entry, line: Shown) -> Outcome:

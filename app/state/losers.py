@@ -46,6 +46,12 @@ class Losers:
         self._auctions = 0
         return self.funnel
 
+    def take(self) -> NDArray[np.int64]:
+        """Hand out what was counted since the last call; returns (reasons, campaigns), and begins anew."""
+        counts = self.drain()
+        self.funnel = np.zeros_like(counts)
+        return counts
+
     def _make_room(self) -> None:
         campaigns = int(self._ads.campaign.max()) + 1
         if campaigns > self.funnel.shape[1]:

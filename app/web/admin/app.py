@@ -21,6 +21,7 @@ from app.web.admin.audiences import audiences_router
 from app.web.admin.auth import MAX_BODY_BYTES, AdminAuth, BodyLimit, is_stateless
 from app.web.admin.decisions import decisions_router
 from app.web.admin.docs import docs_routes, document_of
+from app.web.admin.funnel import funnel_router
 from app.web.admin.keys import keys_router
 from app.web.admin.metrics import metrics
 from app.web.admin.quality import quality_router
@@ -71,6 +72,7 @@ def admin_app(
         decisions_router(node),
         refunds_router(node),
         reports_router(node),
+        funnel_router(node),
         keys_router(node),
         users_router(node),
         quality_router(node),

@@ -88,6 +88,11 @@ _ROW: Schema = {
     "properties": {**{name: {"type": ["string", "integer"]} for name in DIMENSIONS}, **_MEASURES},
 }
 REPORT = _object(rows=_list(_ROW), totals=_TOTALS)
+_LOSS = _object(
+    reason={"type": "string"}, loss_code={"type": "integer"}, count=_COUNT, why={"type": "string"}
+)
+FUNNEL = _object(campaign_id={"type": "string"}, to={"type": "string"}, losses=_list(_LOSS))
+FUNNEL["properties"]["from"] = {"type": "string"}
 
 _SCOPES: Schema = _list({"enum": list(SCOPES)})
 _ADVERTISERS: Schema = {"anyOf": [_list({"type": "string"}), {"type": "null"}]}
