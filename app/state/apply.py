@@ -38,6 +38,7 @@ from app.domain.lines import (
     key_of,
 )
 from app.rules.ftrl import UNLEARN_HORIZON_EVENTS
+from app.rules.standing import moment_at
 from app.state.billing import charge, give_back, quote
 from app.state.converting import (
     refund_conversion,
