@@ -24,9 +24,9 @@ def screen(  # type: ignore[no-untyped-def]
 
     Shape   as in eligibility and ranking. `standing` (words,) are the ads that stand; those of `aside`
             (k, words) do not, for the reasons aside_codes (k,). alive (>= words,) is written: the
-            candidates; passing is scratch like it. `capped` are places under a frequency cap, lost as `frequency`, `taken` those that the
-            request gave away already, lost as `same`; those under the floor are lost as `below`. The ads
-            `seen` before light `seen_rows`, each its own, as in fatigue.
+            candidates; passing is scratch like it. `capped` are places under a frequency cap, lost as
+            `frequency`, `taken` those that the request gave away already, lost as `same`; those under the
+            floor are lost as `below`. The ads `seen` before light `seen_rows`, each its own, as in fatigue.
             paid (words,) are the ads paid by conversions: the second matrix is read for those still in alone.
     Units   floor in micros per 1,000 impressions, 0 for none.
     """
