@@ -16,8 +16,8 @@ from app.rules.ranking import bound_all, bound_conversions, drop_below_floor, su
 
 @njit(nogil=True, cache=True)
 def screen(  # type: ignore[no-untyped-def]
-    program, sets, capped, taken, standing, aside, aside_codes, alive, passing, planes, totals, frequency, same,
-    below, seen, seen_rows, weights, touched, rows, shared, first, sums, columns, base, bid, quality,
+    program, sets, capped, taken, standing, aside, aside_codes, alive, passing, planes, totals, frequency,
+    same, below, seen, seen_rows, weights, touched, rows, shared, first, sums, columns, base, bid, quality,
     per_click, log_score, floor, index, bound, paid, conversion_weights, conversion_touched, conversion
 ):  # fmt: skip
     """Judge every ad, sum the rows where one is still in, and bound the scores; returns how many are left.
