@@ -173,7 +173,7 @@ class Pacing:
         held = accounts.in_flight[:n] * self.ratio()
         rest, allowance = self._rest(spent, held, weight, later)
         paced = catalogue.campaign_even[:n] & np.isfinite(rest) & (weight > 0) & (now > 0)
-        even = np.maximum(rest, 0.0) * now / np.maximum(weight, 1e-9)
+        even = np.where(paced, np.maximum(rest, 0.0), 0.0) * now / np.maximum(weight, 1e-9)
         aim = np.where(paced, pacing.corrected(even, self._hour_error(spent, here_s, hour)), np.nan)
         rate = self._rate(supply, moments[0])
         full = self.worth() * self.ratio() * rate

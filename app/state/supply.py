@@ -74,7 +74,8 @@ class Supply:
         self.running[0] += total
         for placement_id, count, _ in asked:
             if placement_id in known:
-                self.running[self._place(placement_id)] += count
+                at = self._place(placement_id)  # first: it may make the arrays anew
+                self.running[at] += count
         keep = math.exp(-watched_s / RATE_MEMORY_S)
         self.recent = self.recent[0] * keep + total, self.recent[1] * keep + watched_s
         self.eligible = self.eligible * keep + sum(eligible for _, _, eligible in asked)
