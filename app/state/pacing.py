@@ -84,7 +84,7 @@ class Pacing:
         self._make_room()
         catalogue, n = self.catalogue, self.count
         stood = _campaigns_of(catalogue, np.flatnonzero(standing == 0), n)
-        share = catalogue.ads.participation.share[:n] / float(pacing.SETS)
+        share = catalogue.ads.participation.shares(n) / float(pacing.SETS)
         self.of("exposures")[:] += np.where(stood, share * requests, 0.0)
         value, number = np.zeros(n), np.zeros(n)
         for totals, pairs in ((value, served), (number, wins)):

@@ -33,6 +33,11 @@ class Participation:
         """
         return self._parts[decision_hash >> 26] if self.throttled else b""
 
+    def shares(self, campaigns: int) -> NDArray[np.uint8]:
+        """Tell the shares of so many campaigns; one whose ads are not here yet takes part in full."""
+        self._make_room(campaigns)
+        return self.share[:campaigns]
+
     def place(self, ad: int, campaign: int) -> None:
         """Put one ad into its campaign's sets, whatever its place was in before."""
         self._make_room(campaign + 1)

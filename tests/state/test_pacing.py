@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.domain.catalogue import Rule, Targeting
+from app.domain.catalogue import Campaign, Rule, Targeting
 from app.domain.lines import Ticked
 from app.state.pacing import Plan
 from tests.state.world import DAY_MS, HOUR_MS, NOW_MS, WON, World, banner, contents, group, one_of_each
@@ -232,3 +232,11 @@ def test_a_plan_says_what_is_to_come() -> None:
     told = plan(world)
     assert told.day_end is not None
     assert told.day_end == pytest.approx(7 * 3_600 * RATE * WORTH, rel=0.1)
+
+
+def test_campaigns_without_ads_yet_are_many() -> None:
+    """More than there is room for at first, and a tick before any of them has an ad."""
+    world = world_with()
+    world.add(*(Campaign(id=f"c-{number}", advertiser_id="adv-1") for number in range(2, 300)))
+    world.tick()
+    assert world.state.pacing.of("throttle").tolist() == [1.0] * 299
