@@ -20,7 +20,9 @@ from app.state.choose import Chooser
 from app.state.state import State
 
 # Reasons that a higher bid may overcome: another ad took the place, or the floor was not reached.
-OF_PRICE = frozenset({"below_floor", "below_deal_floor", "outbid", "same_advertiser", "same_category"})
+OF_PRICE = frozenset(
+    {"below_floor", "below_deal_floor", "outbid", "same_advertiser", "same_category", "frequency"}
+)
 _STEP = 8  # how much more is tried at a time, until a bid wins
 
 
