@@ -22,7 +22,7 @@ ROLLING = {"minute": MINUTE, "hour": HOUR, "week": WEEK}
 RING_COUNT = 5
 MAX_ROLLING_COUNT = 65_535
 
-_HOUR_MS = 3_600_000
+_HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 _SPANS_MS = {MINUTE: 60_000, HOUR: _HOUR_MS, WEEK: 168 * _HOUR_MS}
 _RING_UNITS_MS = {MINUTE: 1, HOUR: 100, WEEK: 10_000}
 
@@ -226,6 +226,7 @@ def merge(code, stamp, payload, other_stamp, other):  # type: ignore[no-untyped-
 def over(code, stamp, clock_ms, kept_hours):  # type: ignore[no-untyped-def]
     """Say whether a counter can never matter again: its window is over, or nothing came for `kept_hours`."""
     if code == DAY:
-        return age_of(stamp, clock_ms // 86_400_000) > DAYS_APART
+        days = age_of(stamp, clock_ms // DAY_MS)
+        return days > DAYS_APART or days * DAY_MS > kept_hours * _HOUR_MS
     age = age_of(stamp, clock_ms // UNIT_MS[code])
-    return age > (kept_hours if SPAN[code] < 0 else SPAN[code])
+    return age * UNIT_MS[code] > kept_hours * _HOUR_MS or (SPAN[code] > 0 and age > SPAN[code])

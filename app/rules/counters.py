@@ -139,7 +139,7 @@ def take_in(table, mark, entries, count):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def count_over(table, clock_ms, kept_hours):  # type: ignore[no-untyped-def]
-    """Count the counters that can never matter again."""
+    """Count the counters that are over, or of somebody who was not seen for so long."""
     gone = 0
     for at in range(table.shape[0]):
         if table[at, 0] != 0:
