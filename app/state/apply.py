@@ -236,8 +236,10 @@ def _dismissed(state: State, entry: Entry, line: Dismissed) -> Outcome:
     """It speaks against the ad where its impression counted: to ask for an ad is no harm."""
     outcome = _noted(state, entry.position, line)
     if outcome.verdicts[0][1].fate in _COUNTED:
-        seen = entry.referred is not None and _fate_of(state, entry.referred) in _COUNTED
-        take_dismissal(state, line, complains=seen)
+        shown = entry.referred
+        # By its own verdict first: an accidental click un-learns its impression, which was seen all the same.
+        fate = "" if shown is None else shown.verdict.fate if shown.verdict else _fate_of(state, shown)
+        take_dismissal(state, line, complains=fate in _COUNTED)
     return outcome
 
 

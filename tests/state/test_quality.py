@@ -136,9 +136,11 @@ def test_an_accidental_click_is_refunded_and_unlearned() -> None:
     verdict = world.known[click.event_id].verdict
     assert verdict is not None
     assert (verdict.fate, verdict.code) == ("refunded", ACCIDENTAL)
+    dismiss(world, ad, "covers_content")
     told = world.state.quality.of("cr-1")
     assert told is not None
     assert (told["own"]["clicks"], told["own"]["accidental_clicks"]) == (1, 1)
+    assert told["own"]["complaints"] == 2, "the impression was seen, though it teaches nothing any more"
 
 
 def test_a_place_given_to_another_ad_begins_anew() -> None:
