@@ -55,7 +55,7 @@ deals = st.builds(
 )  # fmt: skip
 asks = st.builds(
     Ask, name=st.just("?"), placement_id=st.sampled_from(("plc-1", "plc-2")), count=st.integers(1, 4),
-    floor_micros=floors.map(lambda floor: floor * WON), deals=st.lists(deals, max_size=3).map(tuple),
+    floor_micros=floors.map(lambda floor: floor * WON), deals=st.lists(deals, max_size=3, unique_by=lambda deal: deal.id).map(tuple),
     deal_only=st.sampled_from((False, False, True)),
 )  # fmt: skip
 
