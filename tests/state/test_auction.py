@@ -55,7 +55,8 @@ deals = st.builds(
 )  # fmt: skip
 asks = st.builds(
     Ask, name=st.just("?"), placement_id=st.sampled_from(("plc-1", "plc-2")), count=st.integers(1, 4),
-    floor_micros=floors.map(lambda floor: floor * WON), deals=st.lists(deals, max_size=3, unique_by=lambda deal: deal.id).map(tuple),
+    floor_micros=floors.map(lambda floor: floor * WON),
+    deals=st.lists(deals, max_size=3, unique_by=lambda deal: deal.id).map(tuple),
     deal_only=st.sampled_from((False, False, True)),
 )  # fmt: skip
 
@@ -161,8 +162,7 @@ def worth(world: World, win: Win, bid_micros: int) -> tuple[float, float]:
 def floor_of(world: World, ask: Ask, win: Win) -> int:
     deal = [deal for deal in ask.deals if deal.id == win.deal_id]
     own = world.state.catalogue.get("placement", ask.placement_id)
-    # Of two offers of one deal the win does not tell which it took: the lower floor must hold.
-    return min(d.floor_micros for d in deal) if deal else max(ask.floor_micros, own.floor_micros)  # type: ignore[union-attr]
+    return deal[0].floor_micros if deal else max(ask.floor_micros, own.floor_micros)  # type: ignore[union-attr]
 
 
 single = asks.map(lambda ask: AdRequest(request_id="r", asks=(msgspec.structs.replace(ask, name="slot"),)))
