@@ -25,6 +25,7 @@ from app.domain.lines import (
     Catalogued,
     Clicked,
     Configured,
+    Converted,
     Entry,
     FoldSettings,
     Line,
@@ -34,6 +35,7 @@ from app.domain.lines import (
 )
 from app.domain.requests import AdRequest, Ask
 from app.rules.features import SCHEMA_VERSION
+from app.rules.pricing import expected_charge_micros
 from app.state.apply import apply
 from app.state.choose import Chooser
 from app.state.state import State
@@ -41,6 +43,8 @@ from app.state.state import State
 LOST_IMPRESSIONS = 0.04
 REPORT_S = (0.2, 4.0)  # how late an impression is reported, evenly
 CLICK_MEDIAN_S, CLICK_SPREAD, CLICK_LATEST_S = 8.0, 0.75, 90.0  # lognormal: p99 is 46 s
+CONVERSION_MEAN_S = 2 * 3_600.0
+_REPORTS = {"shown": Shown, "clicked": Clicked, "converted": Converted}
 
 
 class Billed(NamedTuple):
@@ -60,6 +64,7 @@ class World:
     rate: Callable[[int], float]
     click_rate: dict[str, float]
     placements: list[str]
+    conversion_rate: dict[str, float]  # of a click
     tick_ms: int = 1_000
 
 
@@ -77,7 +82,7 @@ class Life:
         self.bills: list[Billed] = []
         self.requests = 0
         self._pending: list[tuple[int, int, str, ServedAd]] = []
-        self._shown_at: dict[bytes, int] = {}
+        self._known_at: dict[bytes, int] = {}
         self._number = 0
         self._gathered: tuple[dict[str, list[int]], dict[str, float], dict[str, int]] = _nothing()
         self._asks = [
@@ -94,18 +99,18 @@ class Life:
     def put(self, line: Line) -> None:
         """Fold a line, and keep what it billed."""
         refers_to: bytes | None = getattr(line, "refers_to", None)
-        at = self._shown_at.get(refers_to) if refers_to is not None else None
+        at = self._known_at.get(refers_to) if refers_to is not None else None
         entry = Entry(self.state.position + 1, line, Referred(at) if at is not None else None)
         receipt = apply(self.state, entry).receipt
-        if receipt is not None and isinstance(line, Shown | Clicked):
+        if receipt is not None and isinstance(line, Shown | Clicked | Converted):
             _, campaign = self.state.catalogue.payers(line.ad.creative_id)
             if receipt.billed_micros or receipt.unbilled_micros:
                 kind = line.ad.price_kind
                 self.bills.append(
                     Billed(line.at_ms, campaign.id, kind, receipt.billed_micros, receipt.unbilled_micros)
                 )
-            if isinstance(line, Shown):
-                self._shown_at[line.event_id] = receipt.position
+            if not isinstance(line, Converted):
+                self._known_at[line.event_id] = receipt.position
 
     def add(self, *things: Thing) -> None:
         """Register or replace things."""
@@ -119,9 +124,7 @@ class Life:
             return
         while self._pending and self._pending[0][0] <= self.true_ms:
             _, _, kind, ad = heapq.heappop(self._pending)
-            self.put(
-                Shown(at_ms=self.now_ms, ad=ad) if kind == "shown" else Clicked(at_ms=self.now_ms, ad=ad)
-            )
+            self.put(_REPORTS[kind](at_ms=self.now_ms, ad=ad))
         expected = self.world.rate(self.true_ms) * self.world.tick_ms / 1000
         for _ in range(int(self.noise.poisson(expected))):
             self._serve(self.chance.choice(self._asks))
@@ -147,8 +150,9 @@ class Life:
         counts[0] += 1
         counts[1] += placed.candidates
         for win in placed.wins:
-            value = win.price_micros * (win.pctr if win.kind == "cpc" else 0.001)
-            in_flight[win.ad_group_id] += value
+            in_flight[win.ad_group_id] += expected_charge_micros(
+                win.kind, win.price_micros, win.pctr, win.pcvr
+            )
             wins[win.ad_group_id] += 1
             ad = ServedAd(
                 decision_id=placed.decision_id, ad_index=win.ad_index, creative_id=win.creative_id,
@@ -157,7 +161,7 @@ class Life:
                 rows=struct.pack(f"<{len(placed.rows)}H", *placed.rows),
                 columns=struct.pack(f"<{len(win.columns)}H", *win.columns), schema_version=SCHEMA_VERSION,
                 price_micros=win.price_micros, price_kind=win.kind, pctr=win.pctr, variant=0,
-                issued_at_ms=self.now_ms,
+                issued_at_ms=self.now_ms, pcvr=win.pcvr,
             )  # fmt: skip
             self._react(ad, win.campaign_id)
 
@@ -169,7 +173,11 @@ class Life:
         self._later(shown_ms, "shown", ad)
         if self.chance.random() < self.world.click_rate[campaign_id]:
             late_s = min(CLICK_LATEST_S, CLICK_MEDIAN_S * math.exp(self.chance.gauss(0.0, CLICK_SPREAD)))
-            self._later(shown_ms + round(1000 * late_s), "clicked", ad)
+            clicked_ms = shown_ms + round(1000 * late_s)
+            self._later(clicked_ms, "clicked", ad)
+            if self.chance.random() < self.world.conversion_rate.get(campaign_id, 0.0):
+                waits_s = self.chance.expovariate(1 / CONVERSION_MEAN_S)
+                self._later(clicked_ms + round(1000 * (1 + waits_s)), "converted", ad)
 
     def _later(self, at_ms: int, kind: str, ad: ServedAd) -> None:
         self._number += 1

@@ -63,12 +63,13 @@ class Player:
     bid: int
     budget: int
     click_rate: float = 0.05
+    conversion_rate: float = 0.0
     expects: bool = True
     hours: tuple[int, int] | None = None
     zone: str = ZONE
     pacing: str = "even"
     flight_days: float | None = None
-    launch_h: float = 0.0
+    late: bool = False
 
 
 PLAYERS = (
@@ -77,14 +78,29 @@ PLAYERS = (
     Player("cpm-small", "cpm", 6_500, 7_000),
     Player("cpm-edited", "cpm", 5_800, 20_000),
     Player("cpm-flight", "cpm", 5_600, 100_000, flight_days=5.0),
-    Player("cpm-launch", "cpm", 5_900, 20_000, launch_h=60.5),
+    Player("cpm-launch", "cpm", 5_900, 20_000, late=True),
     Player("cpc-large", "cpc", 130, 180_000, 0.060),
     Player("cpc", "cpc", 140, 120_000, 0.050),
     Player("cpc-hours", "cpc", 150, 120_000, 0.045, hours=(9, 18)),
     Player("cpc-seoul", "cpc", 120, 110_000, 0.055, zone="Asia/Seoul"),
     Player("cpc-paused", "cpc", 125, 110_000, 0.055),
+    Player("ocpm", "ocpm", 280, 30_000, 0.050, 0.40),
+    Player("cpa", "cpa", 260, 60_000, 0.050, 0.40, expects=False),
     Player("cpm-asap", "cpm", 5_700, 15_000, pacing="asap", expects=False),
     Player("cpm-low", "cpm", 900, 60_000, expects=False),
+)
+
+
+# What happens, at hours since the start, to which campaign.
+CHANGES = (
+    (36.3, "edit", "cpm-edited*1.6"),
+    (57.2, "status", "cpc-paused=paused"),
+    (60.5, "launch", "cpm-launch"),
+    (61.2, "status", "cpc-paused=active"),
+    (83.5, "edit", "cpm-edited*0.7"),
+    (85.0, "down", ""),
+    (86.0, "up", ""),
+    (110.5, "back", ""),
 )
 
 
@@ -165,6 +181,7 @@ def things_of(player: Player, start_ms: int, scale: float) -> tuple[Campaign, Ad
         pacing="even" if player.pacing == "even" else "asap",
         budget_daily_micros=None if ends else micros,
         budget_total_micros=round(micros * (player.flight_days or 0)) if ends else None, ends_at_ms=ends,
+        prior_cvr=player.conversion_rate or None,
     )  # fmt: skip
     targeting = Targeting(hour=Rule(include=(player.hours,))) if player.hours else Targeting()
     group = AdGroup(
@@ -184,20 +201,23 @@ class Week:
     def __init__(
         self, *, days: float, rate: float, seed: int, start: date, tick_ms: int = 1_000,
         players: Sequence[Player] = PLAYERS, base_rate: float = 3.0, history_days: int = 7,
+        changes: Sequence[tuple[float, str, str]] = CHANGES,
     ) -> None:  # fmt: skip
         self.start_ms, self.days, self.players = start_of(start), days, players
+        self.changes = changes
         self.scale = rate / base_rate  # budgets grow with the traffic
         world = World(
             rate=rate_of(rate, seed), click_rate={each.name: each.click_rate for each in players},
             placements=["plc-1", "plc-2", "plc-3"], tick_ms=tick_ms,
+            conversion_rate={each.name: each.conversion_rate for each in players},
         )  # fmt: skip
         self.life = Life(world, FoldSettings(prior_ctr=0.05, time_zone=ZONE), self.start_ms, seed)
         self.watch = Watch()
         self._remember(history_days)
         self.budgets: dict[tuple[str, int], float] = {}
-        self.edited: set[tuple[str, int]] = set()
+        self.most: dict[tuple[str, int], float] = {}
+        self.launched_ms: dict[str, int] = {}
         self.todo = sorted(self._schedule(), key=lambda pair: pair[0])
-        self.quiet_until_ms = 0
 
     def _remember(self, days: int) -> None:
         """Give the node the traffic counters of the days before, as if it had run then."""
@@ -211,7 +231,7 @@ class Week:
         """What happens at which hour since the start."""
         life = self.life
         opening: list[tuple[float, Callable[[], None]]] = [
-            (each.launch_h, partial(self._launch, each)) for each in self.players
+            (0.0, partial(self._launch, each)) for each in self.players if not each.late
         ]
         life.add(Publisher(id="pub"))
         for name in life.world.placements:
@@ -221,40 +241,50 @@ class Week:
                     floor_micros=500 * MICROS,
                 )
             )  # fmt: skip
-        return [
-            *opening,
-            (36.3, lambda: self._edit("cpm-edited", 1.6)),
-            (83.5, lambda: self._edit("cpm-edited", 0.7)),
-            (57.2, lambda: self._status("cpc-paused", "paused")),
-            (61.2, lambda: self._status("cpc-paused", "active")),
-            (85.0, lambda: self._power(down=True)),
-            (86.0, lambda: self._power(down=False)),
-            (110.5, lambda: self._step_clock(-900_000)),
-        ]
+        does = {
+            "launch": self._launch_late, "edit": self._edit, "status": self._status, "down": self._go_down,
+            "up": self._come_up, "back": self._step_back,
+        }  # fmt: skip
+        return [*opening, *((hour, partial(does[what], name)) for hour, what, name in self.changes)]
 
     def _launch(self, player: Player) -> None:
         if player.name in self.life.state.catalogue.campaign_index:
             return
+        self.launched_ms[player.name] = self.life.true_ms
         campaign, group, creative = things_of(player, self.start_ms, self.scale)
         self.life.add(Advertiser(id=f"adv-{player.name}"), campaign, group, creative)
 
-    def _edit(self, name: str, times: float) -> None:
+    def _launch_late(self, name: str) -> None:
+        self._launch(next(each for each in self.players if each.name == name))
+
+    def _edit(self, said: str) -> None:
+        """Multiply a campaign's daily budget: `name*1.6`."""
+        name, times = said.split("*")
         campaign = self.life.state.catalogue.get("campaign", name)
         if isinstance(campaign, Campaign) and campaign.budget_daily_micros is not None:
-            budget = round(campaign.budget_daily_micros * times)
+            budget = round(campaign.budget_daily_micros * float(times))
             self.life.add(msgspec.structs.replace(campaign, budget_daily_micros=budget))
 
-    def _status(self, name: str, status: str) -> None:
+    def _status(self, said: str) -> None:
+        """Set a campaign's status: `name=paused`."""
+        name, status = said.split("=")
         campaign = self.life.state.catalogue.get("campaign", name)
         if isinstance(campaign, Campaign):
             self.life.add(msgspec.structs.replace(campaign, status=status))
 
-    def _power(self, *, down: bool) -> None:
-        self.life.down = down
+    def _go_down(self, _: str) -> None:
+        self._mark_odd()
+        self.life.down = True
+
+    def _come_up(self, _: str) -> None:
+        self._mark_odd()
+        self.life.down = False
+
+    def _mark_odd(self) -> None:
         self.watch.odd_hours |= {self.life.now_ms // HOUR_MS + more for more in (0, 1)}
 
-    def _step_clock(self, by_ms: int) -> None:
-        self.life.clock_offset_ms += by_ms
+    def _step_back(self, _: str) -> None:
+        self.life.clock_offset_ms -= 900_000
 
     def play(self) -> Told:
         """Live the whole time and judge it."""
@@ -276,7 +306,8 @@ class Week:
             assert isinstance(campaign, Campaign)
             key = name, moment_at(campaign.time_zone, state.clock_ms).day
             if campaign.budget_daily_micros is not None:
-                self.budgets[key] = max(self.budgets.get(key, 0), campaign.budget_daily_micros)
+                self.budgets[key] = campaign.budget_daily_micros  # the last one of a day counts
+                self.most[key] = max(self.most.get(key, 0), campaign.budget_daily_micros)
 
     def _judge(self) -> Told:
         spent: defaultdict[tuple[str, int], int] = defaultdict(int)
@@ -307,10 +338,10 @@ class Week:
             for (name, day), budget in sorted(self.budgets.items()):
                 if name != player.name:
                     continue
-                overspent += max(0, spent[name, day] - round(budget))
+                overspent += max(0, spent[name, day] - round(self.most[name, day]))
                 first = date.fromordinal(day + date(1970, 1, 1).toordinal())
                 begins = datetime.combine(first, time(), zone).timestamp() * 1000
-                launched = self.start_ms + player.launch_h * HOUR_MS
+                launched = self.launched_ms[name]
                 whole = begins >= self.start_ms and begins + 23 * HOUR_MS <= self.life.true_ms
                 counts = player.expects and whole and charges[name, day] >= LEAST_CHARGES
                 counts = counts and launched <= begins + 20 * HOUR_MS

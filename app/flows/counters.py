@@ -61,6 +61,10 @@ class Counters:
         self.user_counters_lost = self._gauge(
             "user_counters_lost", "Impressions not counted to a person, for want of room"
         )
+        self.throttled = self._gauge("throttled_campaigns", "Campaigns that pacing holds back at present")
+        self.pacing_error = self._gauge(
+            "pacing_error", "Spend off the hour's plans, as a share of what is due of them"
+        )
         self.snapshot_position = self._gauge("snapshot_position", "Position of the newest snapshot")
         self.build_info = self._gauge("build_info", "1, labelled with the build", ["version"])
 
@@ -78,6 +82,8 @@ class Counters:
             self.learning.set(0 if state.silent() else 1)
             self.user_counters.set(state.user_counters.total)
             self.user_counters_lost.set(state.user_counters.lost)
+            self.throttled.set(int((state.pacing.of("throttle") < 1.0).sum()))
+            self.pacing_error.set(state.pacing.error)
             return
         kind = line.kind if isinstance(line, Noticed) else EVENT_KINDS[type(line).__name__]
         self.events.labels(kind, receipt.status).inc()

@@ -26,15 +26,15 @@ from app.rules.pacing import (
     Segments,
 )
 from app.rules.standing import Moment, moment_at
-from app.state.accounts import NO_LIMIT
 from app.state.catalogue import Catalogue
 from app.state.supply import LONGEST_TICK_S, Supply
+from app.state.terms import Terms, campaigns_of, terms_of
 
 RATIO_MEMORY_S = 3_600.0
 FIELDS = (
     "throttle", "exposures", "served", "wins", "billed", "answered", "spent_seen", "open", "day",
     "daily", "total", "plan_from_ms", "plan_spent", "plan_rest", "plan_weight", "hour", "hour_spent",
-    "hour_plan", "hour_s",
+    "hour_plan", "hour_held", "hour_s",
 )  # fmt: skip
 DAY_MS = 86_400_000.0
 
@@ -67,7 +67,9 @@ class Pacing:
         self.table = np.zeros((len(FIELDS), 64))
         self.table[0] = 1.0
         self.count = 0
-        self._known: _Terms | None = None
+        self._known: Terms | None = None
+        self._shaped: tuple[int, int, NDArray[np.float64]] | None = None
+        self.error = 0.0  # of the last tick, for people; not part of what is known
         self.deals = 0  # how often the sets were dealt; a clock that stands still must not stop it
 
     def of(self, field: str) -> NDArray[np.float64]:
@@ -83,7 +85,7 @@ class Pacing:
         """Take in what was answered since the last tick, under the throttles of then."""
         self._make_room()
         catalogue, n = self.catalogue, self.count
-        stood = _campaigns_of(catalogue, np.flatnonzero(standing == 0), n)
+        stood = campaigns_of(catalogue, np.flatnonzero(standing == 0), n)
         share = catalogue.ads.participation.shares(n) / float(pacing.SETS)
         self.of("exposures")[:] += np.where(stood, share * requests, 0.0)
         value, number = np.zeros(n), np.zeros(n)
@@ -123,8 +125,17 @@ class Pacing:
         look = self._look(at_ms, moments, supply, standing)
         self._note_plans(look, at_ms, gap=gap)
         self.of("throttle")[:] = look.throttle
+        self.error = self._error(look)
         self.deals += 1
         self.deal()
+
+    def _error(self, look: _Look) -> float:
+        """Tell how far spend is off this hour's plans, all together, as a share of what is due."""
+        paced = np.isfinite(look.aim) & np.isfinite(self.of("hour_plan"))
+        committed = look.spent + look.awaited
+        off = self._hour_error(committed, look.here_s, look.hour)[paced]
+        due = ((committed - self.of("hour_spent") - self.of("hour_held"))[paced] + off).sum()
+        return float(np.abs(off).sum() / due) if due > 0 else 0.0
 
     def deal(self) -> None:
         """Deal the ads to the sets by the throttles; after a restore as before it."""
@@ -145,6 +156,7 @@ class Pacing:
             self.of(field)[:] = np.where(anew, values, self.of(field))
         new_hour = anew | (self.of("hour") != look.hour)
         self.of("hour_spent")[:] = np.where(new_hour, look.spent, self.of("hour_spent"))
+        self.of("hour_held")[:] = np.where(new_hour, look.awaited, self.of("hour_held"))
         part = look.now * look.here_s / np.maximum(look.weight, 1e-9)
         self.of("hour_plan")[:] = np.where(new_hour, np.maximum(look.rest, 0.0) * part, self.of("hour_plan"))
         self.of("hour_s")[:] = np.where(new_hour, look.here_s, self.of("hour_s"))
@@ -160,31 +172,32 @@ class Pacing:
         zone = terms.zone
         day = np.array([moment.day for moment in moments], dtype=np.int64)[zone]
         weight, now, here_s, later, hour = (np.zeros(n) for _ in range(5))
-        profile = supply.profile / supply.profile.mean() if supply.known else np.ones_like(supply.profile)
+        shapes = self._shapes(supply)
         for each in np.unique(zone):
             mine = np.flatnonzero(zone == each)
             segments = pacing.day_segments(catalogue.zones[each], catalogue.zones[0], int(moments[each].day))
             weight[mine], now[mine], here_s[mine], later[mine], hour[mine] = _weights(
-                segments, profile, at_ms, terms.hours[mine], terms.weekdays[mine], terms.starts_ms[mine],
-                terms.ends_ms[mine],
+                segments, shapes[terms.shape[mine]], at_ms, terms.hours[mine], terms.weekdays[mine],
+                terms.starts_ms[mine], terms.ends_ms[mine],
             )  # fmt: skip
         accounts = catalogue.campaign_accounts
         spent = accounts.spent_each(day).astype(np.float64)
-        held = accounts.in_flight[:n] * self.ratio()
+        ratio = self.ratio()
+        held, awaited = self._to_come() * ratio, accounts.awaited[:n] * ratio
         rest, allowance = self._rest(spent, held, weight, later)
         paced = catalogue.campaign_even[:n] & np.isfinite(rest) & (weight > 0) & (now > 0)
         even = np.where(paced, np.maximum(rest, 0.0), 0.0) * now / np.maximum(weight, 1e-9)
-        aim = np.where(paced, pacing.corrected(even, self._hour_error(spent, here_s, hour)), np.nan)
+        aim = np.where(paced, pacing.corrected(even, self._hour_error(spent + awaited, here_s, hour)), np.nan)
         rate = self._rate(supply, moments[0])
         full = self.worth() * self.ratio() * rate
         guess = self.terms().answer * (1.0 + self.of("exposures")) * rate
         first = np.where(guess > 0, guess, np.nan)
         throttle = np.where(paced, pacing.throttles(np.where(paced, aim, 0.0), full, first), 1.0)
-        stands = _campaigns_of(catalogue, np.flatnonzero(standing == 0), n).astype(np.float64)
+        stands = campaigns_of(catalogue, np.flatnonzero(standing == 0), n).astype(np.float64)
         return _Look(
-            day=day.astype(np.float64), spent=spent, held=held, rest=np.where(paced, rest, np.nan),
-            allowance=allowance, weight=weight, here_s=here_s, now=now, hour=hour, aim=aim, full=full,
-            throttle=throttle, stands=stands,
+            day=day.astype(np.float64), spent=spent, held=held, awaited=awaited,
+            rest=np.where(paced, rest, np.nan), allowance=allowance, weight=weight, here_s=here_s, now=now,
+            hour=hour, aim=aim, full=full, throttle=throttle, stands=stands,
         )  # fmt: skip
 
     def _rest(
@@ -204,13 +217,17 @@ class Pacing:
         return rest, rest + spent + held
 
     def _hour_error(
-        self, spent: NDArray[np.float64], here_s: NDArray[np.float64], hour: NDArray[np.float64]
+        self, committed: NDArray[np.float64], here_s: NDArray[np.float64], hour: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Say how much of this hour's plan is due and not spent; 0 where the hour has no plan yet."""
+        """Say how much of this hour's plan is due and not committed; 0 where the hour has no plan yet.
+
+        Committed is what was billed, and what clicks that may convert will bring. What is in flight is left
+        out: it counts an answer for a while after it was billed.
+        """
         gone = 1.0 - np.minimum(1.0, here_s / np.maximum(self.of("hour_s"), 1e-9))
-        due = self.of("hour_spent") + self.of("hour_plan") * gone
+        due = self.of("hour_spent") + self.of("hour_held") + self.of("hour_plan") * gone
         told = (self.of("hour") == hour) & np.isfinite(due) & (self.of("day") > 0)
-        return np.where(told, due - spent, 0.0)
+        return np.where(told, due - committed, 0.0)
 
     def _rate(self, supply: Supply, moment: Moment) -> float:
         """Requests per second to count with: those just now, unless they are far off the forecast."""
@@ -228,16 +245,32 @@ class Pacing:
     def ratio(self) -> NDArray[np.float64]:
         """What of an answer's value is billed in the end: impressions lost, clicks mispredicted."""
         prior = PRIOR_CHARGES * self.terms().charge
-        due = np.maximum(self.of("answered") - self.catalogue.campaign_accounts.in_flight[: self.count], 0.0)
+        due = np.maximum(self.of("answered") - self._to_come(), 0.0)
         found = (self.of("billed") + prior) / np.maximum(due + prior, 1e-9)
         return np.clip(np.where(prior > 0, found, 1.0), *RATIO_BOUNDS)
 
-    def terms(self) -> _Terms:
+    def _to_come(self) -> NDArray[np.int64]:
+        """What was answered and may yet be charged, in micros: in flight, and clicks that may convert."""
+        accounts = self.catalogue.campaign_accounts
+        return accounts.in_flight[: self.count] + accounts.awaited[: self.count]
+
+    def terms(self) -> Terms:
         """Tell what the catalogue says of every campaign now."""
         known = self._known
         if known is None or known.changes != self.catalogue.changes or len(known.zone) != self.count:
-            known = self._known = _terms(self.catalogue, self.count)
+            known = self._known = terms_of(self.catalogue, self.count)
         return known
+
+    def _shapes(self, supply: Supply) -> NDArray[np.float64]:
+        """Give the shape of the week's traffic for every set of placements that campaigns name.
+
+        Shape   (sets, 168), each of mean 1; worked out when an hour was closed or the catalogue changed.
+        """
+        terms = self.terms()
+        if self._shaped is None or self._shaped[:2] != (supply.closed, terms.changes):
+            found = np.stack([supply.shape(places) for places in terms.places])
+            self._shaped = (supply.closed, terms.changes, found)
+        return self._shaped[2]
 
     # What people ask.
 
@@ -246,7 +279,6 @@ class Pacing:
         self._make_room()
         moments = [moment_at(zone, at_ms) for zone in self.catalogue.zones]
         look = self._look(at_ms, moments, supply, standing)
-        accounts = self.catalogue.campaign_accounts
         paced = math.isfinite(look.aim[at])
         limited = math.isfinite(look.allowance[at])
         full = float(look.full[at])
@@ -261,7 +293,7 @@ class Pacing:
             day_end = min(committed + to_come, max(float(look.allowance[at]), committed))
         return Plan(
             throttle=float(self.of("throttle")[at]), spent_today=int(look.spent[at]),
-            in_flight=int(accounts.in_flight[at]), allowance=float(look.allowance[at]) if limited else None,
+            in_flight=int(self._to_come()[at]), allowance=float(look.allowance[at]) if limited else None,
             planned=planned, hour_planned=_maybe(self.of("hour_plan")[at]),
             hour_spent=float(look.spent[at] - self.of("hour_spent")[at]) if paced else None,
             aim=_maybe(look.aim[at]), full=_maybe(full),
@@ -305,31 +337,13 @@ class Pacing:
             assert (self.of(field) >= 0).all(), field
 
 
-class _Terms(Struct, frozen=True, kw_only=True):
-    """What the catalogue says of every campaign, (count,) each; worked out when it has changed.
-
-    `zone` indexes the moments; hours and weekdays are bits of any of its live groups; budgets in micros, inf
-    where there is none; charge and answer at the bid, see `worth_at_bid`.
-    """
-
-    changes: int
-    zone: NDArray[np.int64]
-    hours: NDArray[np.int64]
-    weekdays: NDArray[np.int64]
-    starts_ms: NDArray[np.int64]
-    ends_ms: NDArray[np.int64]
-    daily: NDArray[np.float64]
-    total: NDArray[np.float64]
-    charge: NDArray[np.float64]
-    answer: NDArray[np.float64]
-
-
 class _Look(Struct, frozen=True, kw_only=True):
     """Every campaign at one time; (count,) each. Units: micros, weights of any unit."""
 
     day: NDArray[np.float64]
     spent: NDArray[np.float64]
     held: NDArray[np.float64]
+    awaited: NDArray[np.float64]
     rest: NDArray[np.float64]
     allowance: NDArray[np.float64]
     weight: NDArray[np.float64]
@@ -346,55 +360,8 @@ def _maybe(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _campaigns_of(catalogue: Catalogue, groups: NDArray[np.intp], count: int) -> NDArray[np.bool_]:
-    return np.bincount(catalogue.group_campaign[groups], minlength=count)[:count] > 0
-
-
-def _of_groups(catalogue: Catalogue, values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Give each campaign the greatest of its groups' values."""
-    answer, groups = np.zeros(count), catalogue.group_accounts.count
-    np.maximum.at(answer, catalogue.group_campaign[:groups], values[:groups])
-    return answer
-
-
-def _terms(catalogue: Catalogue, count: int) -> _Terms:
-    daily, total = _limits(catalogue, count)
-    n, groups = catalogue.group_accounts.count, catalogue.groups
-    of = catalogue.group_campaign[:n]
-    zone = np.zeros(count, dtype=np.int64)
-    starts_ms, ends_ms = np.zeros(count, dtype=np.int64), np.full(count, 2**62, dtype=np.int64)
-    zone[of], starts_ms[of] = groups.zone[:n], groups.starts_at_ms[:n]
-    ends_ms[of] = np.minimum(groups.ends_at_ms[:n], 2**62)
-    hours, weekdays = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
-    live = np.flatnonzero(groups.given[:n] == 0)
-    np.bitwise_or.at(hours, of[live], groups.hours[:n][live].astype(np.int64))
-    np.bitwise_or.at(weekdays, of[live], groups.weekdays[:n][live].astype(np.int64))
-    return _Terms(
-        changes=catalogue.changes, zone=zone, hours=hours, weekdays=weekdays, starts_ms=starts_ms,
-        ends_ms=ends_ms, daily=daily, total=total,
-        charge=_of_groups(catalogue, catalogue.group_charge, count),
-        answer=_of_groups(catalogue, catalogue.group_answer, count),
-    )  # fmt: skip
-
-
-def _limits(catalogue: Catalogue, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give each campaign's daily and total budget: its own, or what its groups may spend together."""
-    n, of = catalogue.group_accounts.count, catalogue.group_campaign
-    live = np.flatnonzero(catalogue.groups.given[:n] == 0)
-    found = []
-    for name in ("daily", "total"):
-        own = getattr(catalogue.campaign_accounts, name)[:count]
-        each = getattr(catalogue.group_accounts, name)[:n]
-        each = np.where(each >= NO_LIMIT, np.inf, each.astype(np.float64))
-        together = np.zeros(count)
-        np.add.at(together, of[live], each[live])
-        together[~_campaigns_of(catalogue, live, count)] = np.inf
-        found.append(np.minimum(np.where(own >= NO_LIMIT, np.inf, own.astype(np.float64)), together))
-    return found[0], found[1]
-
-
 def _weights(
-    segments: Segments, profile: NDArray[np.float64], at_ms: int, hours: NDArray[np.int64],
+    segments: Segments, shape: NDArray[np.float64], at_ms: int, hours: NDArray[np.int64],
     weekdays: NDArray[np.int64], starts_ms: NDArray[np.int64], ends_ms: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], ...]:  # fmt: skip
     """Weigh what is to come of campaigns in one zone: today's rest, just now, the seconds left of this
@@ -402,7 +369,7 @@ def _weights(
     """
     own = segments.own_hour
     wanted = (hours[:, None] >> (own % 24) & 1) * (weekdays[:, None] >> (own // 24) & 1)
-    rate = wanted * profile[segments.node_hour]
+    rate = wanted * shape[:, segments.node_hour]
     low = np.maximum(segments.start_ms, np.maximum(starts_ms, at_ms)[:, None])
     high = np.minimum(segments.end_ms, ends_ms[:, None])
     seconds = np.maximum(high - low, 0) / 1000.0
@@ -413,7 +380,7 @@ def _weights(
     flights = np.flatnonzero(ends_ms < 2**62)
     if flights.size:
         shift = segments.node_hour[here] - own[here]
-        week = profile[(np.arange(168) + shift) % 168].reshape(7, 24)
+        week = shape[flights][:, (np.arange(168) + shift) % 168].reshape(-1, 7, 24)
         # One of the sums over the week's hours for each weekday that a campaign wants.
         inside = (hours[flights, None] >> np.arange(24)) & 1
         by_day = (inside[:, None, :] * week).sum(axis=2) * 3600.0

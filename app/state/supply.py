@@ -7,6 +7,7 @@ hours of the week are those of the node's clock, so that a changed clock moves t
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ class Supply:
         self.checked = (0.0, 0.0)
         self.eligible = 0.0  # candidates summed over the requests of `recent`
         self.profile: NDArray[np.float64] = np.zeros(HOURS)
+        self.closed = 0  # hours closed since the start: when what was worked out from them is stale
 
     @property
     def known(self) -> bool:
@@ -93,6 +95,15 @@ class Supply:
             return np.full(HOURS, self.running[at] / self.running_s if self.running_s > 0 else 0.0)
         return forecast.profile(self.requests[at], self.seconds[at]) * self.level[0]
 
+    def shape(self, placement_ids: Iterable[str]) -> NDArray[np.float64]:
+        """Say how the traffic of some placements is spread over the week, of mean 1; of none: of the node.
+
+        Of full hours alone, so that between them it stays. What was never seen is spread evenly.
+        """
+        known = [self.index[key] for key in placement_ids if key in self.index] or [0]
+        found = forecast.profile(self.requests[known], self.seconds[known]).sum(axis=0)
+        return found / found.mean() if found.any() else np.ones(HOURS)
+
     def _place(self, placement_id: str) -> int:
         at = self.index.get(placement_id)
         if at is None:
@@ -116,6 +127,7 @@ class Supply:
             self.requests[:n, at] = self.requests[:n, at] * SEASON_MEMORY + self.running[:n]
             self.seconds[:n, at] = self.seconds[:n, at] * SEASON_MEMORY + seconds
             self.profile = self.rates()
+            self.closed += 1
         self.running[:] = 0.0
         self.running_s = 0.0
 

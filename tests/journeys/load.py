@@ -40,7 +40,9 @@ def catalogue() -> list[Document]:
         lines += [
             {"type": "advertiser", "id": f"adv-{number}", "category": "IAB20"},
             {"type": "campaign", "id": f"c-{number}", "advertiser_id": f"adv-{number}",
-             "budget_daily": daily, "budget_total": total},
+             "budget_daily": daily, "budget_total": total,
+             # Budgets are to be used up; the last campaign's groups have budgets that are paced.
+             "pacing": "even" if number == CAMPAIGNS - 1 else "asap"},
         ]  # fmt: skip
         lines += [group_line(f"{number}-{at}") for at in range(2)]
         lines += [creative_line(f"{number}-{at}-{n}") for at in range(2) for n in range(2)]

@@ -15,7 +15,18 @@ import pytest
 from app.domain.catalogue import Campaign, Rule, Targeting
 from app.domain.lines import Ticked
 from app.state.pacing import Plan
-from tests.state.world import DAY_MS, HOUR_MS, NOW_MS, WON, World, banner, contents, group, one_of_each
+from tests.state.world import (
+    DAY_MS,
+    HOUR_MS,
+    NOW_MS,
+    WON,
+    World,
+    banner,
+    contents,
+    group,
+    one_of_each,
+    placement,
+)
 
 WORTH = 2 * WON  # what every answer puts in flight
 RATE = 10  # requests a second
@@ -232,6 +243,30 @@ def test_a_plan_says_what_is_to_come() -> None:
     told = plan(world)
     assert told.day_end is not None
     assert told.day_end == pytest.approx(7 * 3_600 * RATE * WORTH, rel=0.1)
+
+
+def test_a_campaign_of_some_placements_follows_their_hours() -> None:
+    """plc-1 has its traffic by day, plc-2 by night: each campaign's plan follows its own."""
+    world = world_with(MIDNIGHT_MS, budget_daily_micros=1_000 * WON)
+    world.add(placement("plc-2"))
+    for hour in range(24):
+        day = 8 <= hour < 20
+        for _ in range(0, 3_600, 5):
+            world.now_ms += 5_000
+            asked = (("plc-1", 40 if day else 4, 0), ("plc-2", 4 if day else 40, 0))
+            world.put(Ticked(at_ms=world.now_ms, requests=asked), check=False)
+    world.tick()
+    plans = {}
+    for name in ("plc-1", "plc-2"):
+        world.change("ad_group", "g-1", targeting=Targeting(placement=Rule(include=(name,))))
+        world.tick()
+        plans[name] = plan(world).aim
+    assert plans["plc-1"] is not None
+    assert plans["plc-2"] is not None
+    assert plans["plc-2"] > 2 * plans["plc-1"]
+    world.change("ad_group", "g-1", targeting=Targeting(publisher=Rule(include=("pub-1",))))
+    world.tick()
+    assert plan(world).aim == pytest.approx(1_000 / 86_400 * WON, rel=0.01)
 
 
 def test_campaigns_without_ads_yet_are_many() -> None:

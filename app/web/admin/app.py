@@ -20,7 +20,9 @@ from app.flows.node import Node
 from app.web.admin.audiences import audiences_router
 from app.web.admin.auth import MAX_BODY_BYTES, AdminAuth, BodyLimit, is_stateless
 from app.web.admin.decisions import decisions_router
+from app.web.admin.delivery import delivery_router
 from app.web.admin.docs import docs_routes, document_of
+from app.web.admin.forecast import forecast_router
 from app.web.admin.funnel import funnel_router
 from app.web.admin.keys import keys_router
 from app.web.admin.metrics import metrics
@@ -72,6 +74,8 @@ def admin_app(
         decisions_router(node),
         refunds_router(node),
         reports_router(node),
+        delivery_router(node),
+        forecast_router(node),
         funnel_router(node),
         keys_router(node),
         users_router(node),

@@ -1,0 +1,181 @@
+"""`GET|POST /v1/forecast`: the traffic to come for a targeting, and what of it a bid would win."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.domain.refusals import FieldError, Refused
+from app.flows.catalogue import owner_of
+from app.flows.forecasting import HOUR_MS, LONGEST_MS, Asked, Estimate, Forecast, asked_of_group, forecast_for
+from app.flows.node import Node
+from app.web.access import caller_in
+from app.web.admin.auth import MAX_BODY_BYTES
+from app.web.admin.decisions import time_of
+from app.web.admin.schemas import answers
+from app.web.catalogue import fields as f
+from app.web.catalogue import schemas
+from app.web.catalogue.bulk import read_body
+from app.web.catalogue.parsing import decode, field_errors, refused
+from app.web.catalogue.schemas import Schema
+from app.web.catalogue.targeting_in import TargetingIn
+from app.web.explain import number
+
+Chance = Annotated[float, Field(gt=0, le=1)]
+_JSON_IN_QUERY = frozenset({"targeting", "bid", "width", "height", "pctr", "pcvr"})
+
+
+class ForecastIn(BaseModel):
+    """What to forecast: a targeting and a bid, or those of an ad group as it stands."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    start: f.InstantMs | None = Field(default=None, alias="from")
+    end: f.InstantMs | None = Field(default=None, alias="to")
+    ad_group_id: f.Id | None = None
+    targeting: TargetingIn | None = None
+    time_zone: f.TimeZone | None = None
+    kind: Literal["cpm", "cpc", "cpa", "ocpm"] | None = None
+    bid: f.PositiveMicros | None = None
+    format: Literal["banner", "video", "audio", "native"] | None = None
+    width: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    height: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    pctr: Chance | None = None
+    pcvr: Chance | None = None
+
+
+def _object(**fields: Schema) -> Schema:
+    return {"type": "object", "required": sorted(fields), "properties": fields}
+
+
+_NULLABLE: Schema = {"anyOf": [{"type": "number"}, {"type": "null"}]}
+_ESTIMATE = _object(expected=_NULLABLE, low={"type": "number"}, high=_NULLABLE)
+_MAYBE: Schema = {"anyOf": [_ESTIMATE, {"type": "null"}]}
+_HOUR = _object(at={"type": "string"}, requests={"type": "number"})
+_BASIS = _object(hours_seen={"type": "integer"}, sampled={"type": "integer"}, hourly_error={"type": "number"})
+FORECAST: Schema = {
+    **_object(requests=_ESTIMATE, eligible=_ESTIMATE, wins=_MAYBE, spend=_MAYBE, basis=_BASIS),
+}
+FORECAST["properties"] |= {
+    "from": {"type": "string"}, "to": {"type": "string"}, "by_hour": {"type": "array", "items": _HOUR},
+}  # fmt: skip
+_PARAMETERS = [
+    {"name": name, "in": "query", "required": False, "description": text, "schema": {"type": "string"}}
+    for name, text in {
+        "from": "RFC 3339; default: now",
+        "to": "RFC 3339, exclusive; default: a day after `from`, at most 366",
+        "ad_group_id": "an ad group, with its targeting, bid and creatives; the rest overrides it",
+        "targeting": "as an ad group's, in JSON",
+        "time_zone": "whose hours `targeting.hour` means; default: the node's",
+        "kind": "cpm (default), cpc, cpa or ocpm",
+        "bid": "per 1,000 impressions, click or action",
+        "format": "of the creative; without it any shape will do",
+        "width": "of a banner",
+        "height": "of a banner",
+        "pctr": "the click rate to count with; default: what was predicted, or ADJUDGE_PRIOR_CTR",
+        "pcvr": "actions per click; default 0.02",
+    }.items()
+]
+
+
+def forecast_router(node: Node) -> APIRouter:
+    """Make the routes over a node."""
+    router = APIRouter(tags=["reports"])
+    described = answers(FORECAST, 200, 404, 422, 503)
+
+    @router.get(
+        "/v1/forecast", response_model=None, responses=described, openapi_extra={"parameters": _PARAMETERS}
+    )
+    async def get_forecast(request: Request) -> Response:
+        """Forecast for what the query asks."""
+        return await _answer(node, request, _from_query(request))
+
+    @router.post(
+        "/v1/forecast", response_model=None,
+        responses=answers(FORECAST, 200, 400, 404, 413, 422, 503),
+        openapi_extra={"requestBody": schemas.body({"type": "object"}, "application/json")},
+    )  # fmt: skip
+    async def post_forecast(request: Request) -> Response:
+        """Forecast for what the body asks: the same names as in the query, `targeting` as an object."""
+        document = decode(bytes(await read_body(request, MAX_BODY_BYTES)))
+        if not isinstance(document, dict):
+            raise refused([FieldError("", "not_an_object", "the body must be a JSON object")])
+        return await _answer(node, request, document)
+
+    return router
+
+
+def _from_query(request: Request) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    for name, text in request.query_params.items():
+        if name not in _JSON_IN_QUERY:
+            document[name] = text.replace(" ", "+") if name in {"from", "to"} and "T" in text else text
+            continue
+        try:
+            document[name] = msgspec.json.decode(text)
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+            message = "must be JSON" if name == "targeting" else "must be a number"
+            raise refused([FieldError(name, "not_json", message)]) from error
+    return document
+
+
+async def _answer(node: Node, request: Request, document: dict[str, Any]) -> Response:
+    try:
+        wanted = ForecastIn.model_validate(document)
+    except ValidationError as error:
+        raise refused(field_errors(error)) from None
+    asked = _asked(node, request, wanted)
+    found = await forecast_for(node, asked)
+    return Response(msgspec.json.encode(_told(asked, found)), media_type="application/json")
+
+
+def _asked(node: Node, request: Request, wanted: ForecastIn) -> Asked:
+    from_ms = node.now_ms() if wanted.start is None else wanted.start
+    to_ms = from_ms + 24 * HOUR_MS if wanted.end is None else wanted.end
+    if not from_ms < to_ms <= from_ms + LONGEST_MS:
+        raise refused([FieldError("to", "out_of_range", "must be after `from`, by at most 366 days")])
+    if wanted.ad_group_id is not None:
+        group = node.state.catalogue.get("ad_group", wanted.ad_group_id)
+        if group is None or not caller_in(request.scope).sees(owner_of(node, group)):
+            raise Refused("not_found", f"there is no ad group {wanted.ad_group_id}", "ad_group_id")
+        asked = asked_of_group(node, wanted.ad_group_id, from_ms, to_ms)
+    else:
+        asked = Asked(from_ms=from_ms, to_ms=to_ms, zone=node.settings.fold.time_zone)
+    changed: dict[str, Any] = {
+        "targeting": None if wanted.targeting is None else wanted.targeting.to_domain(),
+        "zone": wanted.time_zone, "kind": wanted.kind, "bid_micros": wanted.bid, "pctr": wanted.pctr,
+        "pcvr": wanted.pcvr,
+        "shapes": None if wanted.format is None else ((wanted.format, wanted.width, wanted.height),),
+    }  # fmt: skip
+    return msgspec.structs.replace(
+        asked, **{key: value for key, value in changed.items() if value is not None}
+    )
+
+
+def _told(asked: Asked, found: Forecast) -> dict[str, Any]:
+    return {
+        "from": time_of(asked.from_ms, asked.zone),
+        "to": time_of(asked.to_ms, asked.zone),
+        "requests": _estimate(found.requests),
+        "eligible": _estimate(found.eligible),
+        "wins": found.wins and _estimate(found.wins),
+        "spend": found.spend and _money(found.spend),
+        "by_hour": [
+            {"at": time_of(at_ms, asked.zone), "requests": round(count, 1)} for at_ms, count in found.by_hour
+        ],
+        "basis": {"hours_seen": found.hours_seen, "sampled": found.sampled, "hourly_error": found.error},
+    }
+
+
+def _estimate(one: Estimate) -> dict[str, Any]:
+    high = None if math.isinf(one.high) else one.high
+    return {"expected": one.expected, "low": one.low, "high": high}
+
+
+def _money(one: Estimate) -> dict[str, Any]:
+    expected = None if one.expected is None else number(round(one.expected))
+    return {"expected": expected, "low": number(round(one.low)), "high": number(round(one.high))}
