@@ -180,13 +180,13 @@ class Ads:
     def rebid(self, percent: NDArray[np.int64]) -> None:
         """Have oCPM ads bid so many percent of their targets, at least a micro.
 
-        Shape   percent (ad groups,).
+        Shape   percent (ad groups,). Cost: some 50 us for 10,000 ads, and a microsecond for each that moves.
         """
-        for ad in np.flatnonzero(self.target[: self.count]).tolist():
-            bid = max(1, int(self.target[ad]) * int(percent[self.group[ad]]) // 100)
-            if self.bid[ad] != bid:
-                self.bid[ad] = bid
-                self.weigh(ad)
+        n = self.count
+        bids = np.maximum(1, self.target[:n] * percent[self.group[:n]] // 100)
+        for ad in np.flatnonzero((self.target[:n] > 0) & (self.bid[:n] != bids)).tolist():
+            self.bid[ad] = bids[ad]
+            self.weigh(ad)
 
     def set_prior_cvr(self, prior_logit: float) -> None:
         """Take a new prior CVR for the campaigns without one of their own."""
