@@ -61,7 +61,7 @@ class Books:
             case Clicked():
                 self._click(line)
             case Converted():
-                if line.refers_to not in self.refunded | self.dead_clicks:
+                if not (line.refers_to in self.refunded or line.refers_to in self.dead_clicks):
                     self._charge(line.event_id, line.ad, line.at_ms, line.ad.price_kind == "cpa")
             case Refunded():
                 self._refund(line)

@@ -50,9 +50,13 @@ def catalogue() -> list[Document]:
 
 
 def group_line(key: str, name: str = "", status: str = "active") -> Document:
-    """Write an ad group; the second of each campaign pays per 1,000 impressions, the first per click."""
+    """Write an ad group; the first of each campaign pays per click, the second of each in another way."""
     campaign, at = key.split("-")
-    pricing = {"kind": "cpm", "bid": 9_000} if at == "1" else {"kind": "cpc", "bid": 500 + 7 * int(campaign)}
+    others: list[Document] = [
+        {"kind": "cpm", "bid": 9_000}, {"kind": "cpa", "bid": 40_000}, {"kind": "ocpm", "target_cpa": 40_000},
+    ]  # fmt: skip
+    own: Document = {"kind": "cpc", "bid": 500 + 7 * int(campaign)}
+    pricing = others[int(campaign) % 3] if at == "1" else own
     budget = 3_000 if key == "4-0" else None
     return {"type": "ad_group", "id": f"g-{key}", "campaign_id": f"c-{campaign}", "pricing": pricing,
             "budget_daily": budget, "name": name, "status": status}  # fmt: skip

@@ -135,7 +135,7 @@ def check_the_story(data: Path, records: list[Record]) -> None:
     assert sum(ask.floor_micros > 0 for ask in asks) > 100
     assert any(ask.demands for ask in asks), "no exchange asked"
     assert any(win.ad_index for win in wins), "no slot below the top was filled"
-    assert {win.kind for win in wins} == {"cpc", "cpm"}
+    assert {win.kind for win in wins} == {"cpc", "cpm", "cpa", "ocpm"}
     assert sum(not each.wins for each in placed) > 100
     assert len({record.choice.position for record in records}) > 100
     assert len({win.pctr for win in wins}) > 300, "the model has not moved"
