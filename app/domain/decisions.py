@@ -74,7 +74,6 @@ _TRADE_CODES: dict[str, int] = {
     "advertiser_blocked": 205, "same_advertiser": 205, "secure": 207, "language": 208,
     "category_blocked": 209, "same_category": 209, "attribute": 210, "deal": 213,
     "paused": 501, "not_started": 501, "ended": 501, "archived": 501, "budget": 502, "frequency": 504,
-    "paused": 501, "not_started": 501, "ended": 501, "archived": 501, "budget": 502,
     "no_conversions": 502,
     **dict.fromkeys(
         (
