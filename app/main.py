@@ -17,14 +17,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from ipaddress import ip_address
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import structlog
-import uvicorn
 import uvloop
 
 from app import __version__
@@ -35,6 +33,7 @@ from app.flows.counters import Counters
 from app.flows.follow import Follow
 from app.flows.just_served import JustServed
 from app.flows.keeping import keep_forever
+from app.flows.limiter import Limiter
 from app.flows.node import Node
 from app.flows.recalling import recall_just_served
 from app.flows.snapshotting import load, snapshot_forever, snapshot_now, yield_to_the_node
@@ -50,13 +49,13 @@ from app.web.admin import admin_app
 from app.web.ads import AdsDoor
 from app.web.explain import explain
 from app.web.links import Links
+from app.web.listening import NAMES, bound, handed_over, is_loopback, url_of
 from app.web.public import public_app
+from app.web.server import Server, protocol_of, server_of
 from app.web.tokens import Tokens
 
 LOG = structlog.get_logger()
 SWITCH_INTERVAL_S = 0.0005  # how soon the loop gets the interpreter back from other threads
-KEEP_ALIVE_S = 300
-DRAIN_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +79,17 @@ class Running:
     stop: Callable[[], None]
 
 
-class Server(uvicorn.Server):
-    """A uvicorn server that leaves signals to the node: two of them share one loop."""
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A server and the socket it answers on; `handed` over by a supervisor, or bound by the node."""
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    server: Server
+    socket: socket.socket
+    handed: bool
+
+    def answer(self) -> asyncio.Task[None]:
+        """Begin to answer."""
+        return asyncio.create_task(self.server.serve(sockets=[self.socket]))
 
 
 @contextlib.contextmanager
@@ -138,6 +142,7 @@ async def open_node(
         clock_ms=lambda: time.time_ns() // 1_000_000,
         workers=workers,
         missing={"kernels", "journal"},
+        limiter=Limiter(settings.max_waiting, settings.max_wait_ms / 1000),
         user_keys=user_keys(settings, data),
         clients=settings.clients(),
         geo=settings.geo(),
@@ -171,38 +176,44 @@ async def make_ready(node: Node) -> None:
 async def serve(settings: Settings, data: Path, listen: Listen, on_ready: Callable[[Running], None]) -> None:
     """Run a node until it is told to stop, by a signal or by `Running.stop`.
 
-    Errors  Refused: `data_locked`, `port_taken`, `data_unusable`.
+    Errors  Refused: `data_locked`, `port_taken`, `data_unusable`, `sockets`.
     """
+    handed = handed_over(os.environ, os.getpid())
     with (
         locked(data),
-        bound(listen.host, listen.port) as public,
-        bound(listen.admin_host, listen.admin_port) as admin,
+        bound(listen.host, listen.port, handed.get("public")) as public,
+        bound(listen.admin_host, listen.admin_port, handed.get("admin")) as admin,
     ):
-        public_url, admin_url = url_of(listen.host, public), url_of(listen.admin_host, admin)
+        host, admin_host = (
+            one.getsockname()[0] if name in handed else given
+            for name, one, given in (("public", public, listen.host), ("admin", admin, listen.admin_host))
+        )
+        public_url, admin_url = url_of(host, public), url_of(admin_host, admin)
         key, key_hash = admin_key(settings, data)
-        async with open_node(settings, data, public_url, loopback=is_loopback(listen.host)) as node:
+        async with open_node(settings, data, public_url, loopback=is_loopback(host)) as node:
             tokens = Tokens(token_masters(data), settings.lives_s(), secrets.token_bytes(8))
             links = Links(node.settings.public_url, tokens)
             ads = AdsDoor(node, links, tokens, admin=True, explain=explain)
             admin_port = admin_app(node, admin_key_hash=key_hash, ads_door=ads)
-            servers = [server(public_app(node, tokens, links)), server(admin_port)]
+            protocol = protocol_of(node)
+            servers = [server_of(app, protocol) for app in (public_app(node, tokens, links), admin_port)]
             stopping = asyncio.Event()
             for one in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(one, stopping.set)
             running = Running(node, public_url, admin_url, key, stopping.set)
-            await _run(node, servers, [public, admin], stopping, lambda: on_ready(running))
+            names = (name in handed for name in NAMES)
+            ports = [Port(*each) for each in zip(servers, (public, admin), names, strict=True)]
+            await _run(node, ports, stopping, lambda: on_ready(running))
 
 
 async def _run(
     node: Node,
-    servers: list[Server],
-    sockets: list[socket.socket],
+    ports: list[Port],
     stopping: asyncio.Event,
     on_ready: Callable[[], None],
 ) -> None:
-    answering = [
-        asyncio.create_task(one.serve(sockets=[at])) for one, at in zip(servers, sockets, strict=True)
-    ]
+    # At a socket that was handed over, callers wait in the kernel's queue until the node is ready for them.
+    answering = [port.answer() for port in ports if not port.handed]
     working: list[asyncio.Task[None]] = []
     ended = asyncio.ensure_future(stopping.wait())
     starting = asyncio.create_task(make_ready(node))
@@ -212,6 +223,7 @@ async def _run(
             starting.result()
             hearts = (tick_forever(node), snapshot_forever(node), keep_forever(node))
             working = [asyncio.create_task(each) for each in hearts]
+            answering += [port.answer() for port in ports if port.handed]
             on_ready()
             assert node.follow.failed is not None
             needed: list[asyncio.Future[None]] = [*working, node.follow.failed]
@@ -221,13 +233,13 @@ async def _run(
                 if task.done():
                     task.result()  # a heart that stopped is an error, not a way to end
     finally:
-        node.missing.add("stopping")
+        node.stopping = node.limiter.draining = True
+        ended.cancel()
+        for port in ports:
+            port.server.should_exit = True
+        await asyncio.gather(*answering, return_exceptions=True)
         for task in (*working, starting):
             task.cancel()
-        ended.cancel()
-        for one in servers:
-            one.should_exit = True
-        await asyncio.gather(*answering, return_exceptions=True)
         if working and node.follow.failed is not None and not node.follow.failed.done():
             await _last_snapshot(node)
 
@@ -245,48 +257,6 @@ def run(settings: Settings, data: Path, listen: Listen, on_ready: Callable[[Runn
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings, data, listen, on_ready))
-
-
-def server(app: object) -> Server:
-    """Make a server for one port."""
-    config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        http="httptools", ws="none", lifespan="off", access_log=False, log_level="warning",
-        timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=DRAIN_S, proxy_headers=False,
-        server_header=False, backlog=2048,
-    )  # fmt: skip
-    return Server(config)
-
-
-@contextlib.contextmanager
-def bound(host: str, port: int) -> Iterator[socket.socket]:
-    """Bind a listening address.
-
-    Errors  Refused("port_taken").
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, port))
-        except OSError as error:
-            raise Refused("port_taken", f"{host}:{port}: {error.strerror}") from error
-        yield listening
-
-
-def url_of(host: str, listening: socket.socket) -> str:
-    """Write the URL of a listener; one on all addresses is named by loopback."""
-    port = listening.getsockname()[1]
-    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{name}:{port}"
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether only this machine can reach a host's listeners."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def admin_key(settings: Settings, data: Path) -> tuple[str | None, bytes]:

@@ -43,6 +43,23 @@ class Settings(BaseSettings):
         default="", description="start of all tracking URLs; default: the public listener"
     )
     open_doors: bool = Field(default=False, description="open ad and event doors when not bound to loopback")
+    schain: Literal["ignore", "require_complete"] = Field(
+        default="ignore", description="OpenRTB: no bid (16) without a complete supply chain"
+    )
+    schain_blocked: str = Field(
+        default="", description="OpenRTB: no bid (17) where one of these domains is in the chain"
+    )
+    inventory: Literal["any", "one_named"] = Field(
+        default="any",
+        description="OpenRTB: one_named bids for one site with domain or page, app with bundle, dooh with "
+        "id or domain, else no bid (503 for several, 504 for none or nameless); any: several are malformed",
+    )
+    max_waiting: Annotated[int, Field(ge=1)] = Field(
+        default=1_000, description="ad requests waiting for their turn before others are refused"
+    )
+    max_wait_ms: Annotated[int, Field(ge=1)] = Field(
+        default=50, description="how long an ad request may have to wait before others are refused"
+    )
     admin_key: str = Field(default="", description="admin key for this run; nothing is stored then")
 
     prior_ctr: Probability = Field(default=0.01, description="pCTR before any data")
@@ -262,6 +279,13 @@ class Settings(BaseSettings):
             currency=self.currency,
             public_url=self.public_url or public_url,
             open_doors=loopback or self.open_doors,
+            schain=self.schain,
+            schain_blocked=frozenset(
+                filter(None, (name.strip().lower() for name in self.schain_blocked.split(",")))
+            ),
+            inventory=self.inventory,
+            max_waiting=self.max_waiting,
+            max_wait_ms=self.max_wait_ms,
             trace_hours=self.trace_hours,
             k_anonymity=self.k_anonymity,
             retention_days=self.retention_days,

@@ -18,9 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.main import bound, server, url_of
 from app.web.ads import AdsIn
+from app.web.listening import bound, url_of
 from app.web.openrtb.wire import BidRequest
+from app.web.server import server_of
 
 _ads = msgspec.json.Decoder(AdsIn)
 _bid = msgspec.json.Decoder(BidRequest, strict=False)
@@ -58,7 +59,7 @@ def _answer(size: int) -> bytes:
 async def _serve(ads_bytes: int, bid_bytes: int) -> None:
     with bound("127.0.0.1", 0) as listening:
         print(json.dumps({"public_url": url_of("127.0.0.1", listening)}), flush=True)
-        await server(bare_app(ads_bytes, bid_bytes)).serve(sockets=[listening])
+        await server_of(bare_app(ads_bytes, bid_bytes)).serve(sockets=[listening])
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from pathlib import Path
 from time import time
 from typing import Any, NamedTuple, TypeVar
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from app.domain.catalogue import (
@@ -48,6 +47,8 @@ from app.journal.sqlite import SqliteJournal
 from app.state.apply import Outcome, Receipt
 from app.state.choose import Chooser
 from app.state.state import State
+from app.web.server import Server as HttpServer
+from app.web.server import protocol_of, server_of
 
 Result = TypeVar("Result")
 COLUMNS = 512
@@ -230,14 +231,13 @@ def serving(
 ) -> Iterator[Server]:
     """Serve an application over a node on a free loopback port, on a thread with a loop of its own."""
     ready: threading.Event = threading.Event()
-    made: list[tuple[Node, asyncio.AbstractEventLoop, uvicorn.Server]] = []
+    made: list[tuple[Node, asyncio.AbstractEventLoop, HttpServer]] = []
     failed: list[BaseException] = []
     listener = socket.create_server(("127.0.0.1", 0))
 
     async def main() -> None:
         async with running_node(tmp_path, **options) as node:
-            config = uvicorn.Config(make_app(node), log_level="warning", lifespan="off")
-            server = uvicorn.Server(config)
+            server = server_of(make_app(node), protocol_of(node))
             made.append((node, asyncio.get_running_loop(), server))
             ready.set()
             await server.serve(sockets=[listener])

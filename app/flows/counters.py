@@ -54,7 +54,7 @@ class Counters:
         self.unbilled = self._counter("unbilled_micros", "Delivered beyond budgets, not billed, in micros")
         self.invalid = self._counter("invalid", "Invalid events by reason", ["reason"])
         self.shed = self._counter("shed", "Work refused under load, by reason", ["reason"])
-        self.lost = self._counter("lost", "Decision records dropped")
+        self.lost = self._counter("lost", "Decision records and feedback dropped")
         self.loop_lag = self._gauge("loop_lag_seconds", "How late the loop was at the last tick")
         self.learning = self._gauge("learning", "1 while impressions are learned, 0 on a silent click stream")
         self.user_counters = self._gauge("user_counters", "Counters of frequency caps and views")

@@ -20,6 +20,7 @@ from app.flows.counters import Counters
 from app.flows.follow import Follow
 from app.flows.geo import Geo
 from app.flows.just_served import JustServed
+from app.flows.limiter import Limiter
 from app.flows.user_keys import UserKeys
 from app.journal.decisions import DecisionStore
 from app.journal.sqlite import SqliteJournal
@@ -38,6 +39,11 @@ class NodeSettings:
     currency: str = "KRW"
     public_url: str = "http://127.0.0.1:8000"
     open_doors: bool = True
+    schain: str = "ignore"
+    schain_blocked: frozenset[str] = frozenset()
+    inventory: str = "any"
+    max_waiting: int = 1_000
+    max_wait_ms: int = 50
     trace_hours: int = 24
     k_anonymity: int = 50
     retention_days: int = 30
@@ -87,6 +93,8 @@ class Node:
     catalogue_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     gathered: Gathered = field(default_factory=Gathered)
     missing: set[str] = field(default_factory=set)  # what readiness still waits for
+    stopping: bool = False  # not ready any more; what comes all the same is answered
+    limiter: Limiter = field(default_factory=Limiter)
     random_bytes: Callable[[int], bytes] = field(default_factory=Randomness)
     user_keys: UserKeys = field(default_factory=UserKeys.fresh)
     lists: Lists = field(default_factory=Lists)

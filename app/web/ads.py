@@ -149,6 +149,7 @@ class AdsAsked:
     at_ms: int | None
     ip: str | None = None
     user_agent: str | None = None
+    tmax_ms: int | None = None
 
 
 # From a person's id to the key that stands for it, and the one it had in the period before.
@@ -178,7 +179,7 @@ def read_ads(body: bytes, keys_of: KeysOf, *, admin: bool, rates: Mapping[str, i
     at_ms = _time_ms(asked.at, "at") if asked.at is not None else None
     context = asked.context or ContextIn()
     request = _request(asked, keys_of, rates)
-    return AdsAsked(request, bool(asked.explain), at_ms, context.ip, context.user_agent)
+    return AdsAsked(request, bool(asked.explain), at_ms, context.ip, context.user_agent, asked.tmax_ms)
 
 
 def unread(body: bytes, error: Exception) -> Refused:
@@ -362,6 +363,9 @@ class AdsDoor:
         if wanted.explain and not (caller.may("reports") and caller.advertiser_ids is None):
             message = "`explain` tells of all rivals: it needs scope reports, bound to no advertiser"
             raise Refused("out_of_scope", message, "explain")
+        if asked.late(wanted.tmax_ms):
+            self.node.counters.shed.labels("timeout").inc()
+            return _too_late(wanted)
         located = self.node.geo.locate(wanted.request, wanted.ip)
         located = judged(self.node, located, wanted.ip, wanted.user_agent)
         wanted = replace(wanted, request=enrich(self.node, located))
@@ -431,6 +435,16 @@ class AdsDoor:
             "ecpm": money(win.ecpm_micros),
             "currency": self.node.settings.currency,
         }
+
+
+def _too_late(wanted: AdsAsked) -> Answer:
+    """Answer that it is too late for any ad: whoever asked has gone on."""
+    no_ad = {ask.name: {"code": "timeout", "reasons": {}} for ask in wanted.request.asks}
+    answer = {
+        "request_id": wanted.request.request_id, "decisions": {}, "no_ad": no_ad,
+        "personal": personal_of(wanted.request),
+    }  # fmt: skip
+    return Answer(200, _encode(answer), [JSON], "timeout")
 
 
 def _ad(creative: Creative, links: AdLinks | None) -> dict[str, Any]:

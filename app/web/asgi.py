@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from app.domain.keys import Caller
 from app.domain.refusals import Busy, Refused
+from app.flows.limiter import RETRY_MS
 from app.flows.node import Node
 from app.web.access import Guard, Scope, caller_in
 from app.web.problems import PROBLEM_JSON, body_of, headers_of, problem_of
@@ -29,6 +30,10 @@ MAX_BODY = 1 << 20
 PROBLEM = (b"content-type", PROBLEM_JSON.encode())
 JSON = (b"content-type", b"application/json")
 NO_STORE = (b"cache-control", b"no-store, private")
+FIRST_BYTE = "adjudge.first_byte_s"  # in a scope: when the request's first byte was read, on perf_counter
+LAP = "adjudge.lap_s"  # in a scope: how long the loop was lately away from its sockets
+COMING = "adjudge.coming"  # in a scope: the server has counted this request as coming
+LATE_MS = 5.0
 _GZIP_WORTH = 1_400  # under a packet there is nothing to gain
 
 
@@ -60,6 +65,19 @@ class Asked(NamedTuple):
         """Who asks, as the guard found."""
         return caller_in(self.scope)
 
+    def late(self, tmax_ms: int | None) -> bool:
+        """Say whether an answer would come after its time, counted from the request's first byte.
+
+        What stands before and behind us takes some of the time: LATE_MS, and as long as the loop was lately
+        away from its sockets, when nobody could see a first byte; at most half of the whole.
+        """
+        if tmax_ms is None:
+            return False
+        waited_ms = (perf_counter() - self.scope[FIRST_BYTE]) * 1e3
+        unseen_ms = LATE_MS + self.scope[LAP] * 1e3
+        late: bool = waited_ms + min(unseen_ms, tmax_ms / 2) >= tmax_ms
+        return late
+
     @property
     def token(self) -> str:
         """The last path segment of a tracking route."""
@@ -73,7 +91,8 @@ Handler = Callable[[Asked], Awaitable[Answer]]
 class Door:
     """One route. `refuse` turns refusals into answers where the trade wants other than problem+json.
 
-    `guard` says who may come in, before the body is read.
+    `guard` says who may come in, before the body is read. A `limited` route takes turns, and is refused
+    when the queue is full.
     """
 
     def __init__(
@@ -84,11 +103,15 @@ class Door:
         node: Node,
         refuse: Callable[[Refused | Busy], Answer] | None = None,
         guard: Guard | None = None,
+        *,
+        limited: bool = False,
     ) -> None:
         self.methods = methods
         self.handler = handler
         self.refuse = refuse or problem_answer
         self.guard = guard
+        self.limited = limited
+        self.limiter = node.limiter
         self._outcomes: dict[str, Any] = {}
         self._missing, counters = node.missing, node.counters
         self._requests, self._route = counters.requests, route
@@ -96,7 +119,7 @@ class Door:
         self._shed = counters.shed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = perf_counter()
+        started = self._began(scope)
         if scope["method"] not in self.methods:
             refused = Refused("method_not_allowed", f"{scope['method']} is not taken here")
             answer = problem_answer(refused)
@@ -109,8 +132,11 @@ class Door:
         try:
             if self.guard is not None:
                 self.guard(scope)
-            body = await read_body(scope, receive) if scope["method"] == "POST" else b""
-            answer = await self.handler(Asked(scope, body))
+            if self.limited:
+                answer = await self._in_turn(scope, receive)
+            else:
+                body = await read_body(scope, receive) if scope["method"] == "POST" else b""
+                answer = await self.handler(Asked(scope, body))
         except (Refused, Busy) as error:
             if isinstance(error, Busy):
                 self._shed.labels(error.code).inc()
@@ -120,6 +146,26 @@ class Door:
             answer = Answer(500, body_of(500, "internal", None), [PROBLEM], "internal")
         await _send(send, answer, scope)
         self._count(answer.outcome, perf_counter() - started)
+
+    def _began(self, scope: Scope) -> float:
+        """Note how long the request waited for the loop; tells when its first byte came."""
+        now_s = perf_counter()
+        first_byte_s: float = scope.setdefault(FIRST_BYTE, now_s)
+        scope[LAP] = self.limiter.lap_s
+        self.limiter.began(now_s - first_byte_s)
+        if scope.pop(COMING, False):
+            self.limiter.coming -= 1
+        return first_byte_s
+
+    async def _in_turn(self, scope: Scope, receive: Receive) -> Answer:
+        if self.limiter.full():
+            raise Busy("overloaded", RETRY_MS)
+        body = await read_body(scope, receive)
+        await self.limiter.turn()
+        started = perf_counter()
+        answer = await self.handler(Asked(scope, body))
+        self.limiter.answered(perf_counter() - started)
+        return answer
 
     def _count(self, outcome: str, seconds: float) -> None:
         counter = self._outcomes.get(outcome)

@@ -15,12 +15,14 @@ from app.flows.traffic import judged
 from app.web.asgi import JSON, Answer, Asked
 from app.web.links import AdLinks, Links
 from app.web.openrtb.decode import Malformed, decode
-from app.web.openrtb.read import Reading, to_ad_request
+from app.web.openrtb.policy import Policy, objection
+from app.web.openrtb.read import NBR_TOO_LATE, Reading, to_ad_request
 from app.web.openrtb.write import bid_response, no_bid_reason, no_bid_response
 from app.web.problems import status_of
 from app.web.tokens import Tokens
 
 VERSION = (b"x-openrtb-version", b"2.6")
+_TOO_LATE = Answer(204, b"", [VERSION], "timeout")
 _MALFORMED = Answer(400, b"", [VERSION], "malformed")
 
 
@@ -31,11 +33,13 @@ class BidsDoor:
         self.node = node
         self.links = links
         self.tokens = tokens
+        settings = node.settings
+        self.policy = Policy(settings.schain, settings.schain_blocked, settings.inventory)
 
     async def __call__(self, asked: Asked) -> Answer:
         node = self.node
         try:
-            request = decode(asked.body)
+            request = decode(asked.body, many_channels=self.policy.judges_inventory)
         except Malformed:
             return _MALFORMED
         settings, now_ms = node.settings, node.now_ms()
@@ -44,6 +48,14 @@ class BidsDoor:
             ua_parse=agent_of, registered=self._registered,
             keys_of=lambda identity: node.user_keys.of(identity, now_ms),
         )  # fmt: skip
+        if asked.late(reading.tmax_ms or None):  # 0: the exchange does not say
+            node.counters.shed.labels("timeout").inc()
+            if not reading.test:
+                return _TOO_LATE
+            return Answer(200, no_bid_response(reading, NBR_TOO_LATE), [JSON, VERSION], "timeout")
+        no_bid = objection(request, self.policy)
+        if no_bid is not None:
+            reading = msgspec.structs.replace(reading, no_bid=no_bid)
         located = node.geo.locate(reading.request, reading.ip)
         located = judged(node, located, reading.ip, reading.user_agent)
         reading = msgspec.structs.replace(reading, request=enrich(node, located))
@@ -80,6 +92,11 @@ class BidsDoor:
 
 
 def refuse_bare(error: Refused | Busy) -> Answer:
-    """Refuse as the trade does, without content: 400, but for a missing key, a huge body, or when busy."""
+    """Refuse as the trade does, without content: 400, but for a missing key, a huge body, or when busy.
+
+    When there is too much to do it is no bid, the trade's cheapest answer.
+    """
+    if error.code == "overloaded":
+        return Answer(204, b"", [VERSION], error.code)
     status = status_of(error.code) if error.code in {"key_required", "out_of_scope", "too_large"} else 400
     return Answer(503 if isinstance(error, Busy) else status, b"", [VERSION], error.code)

@@ -29,7 +29,7 @@ def readyz(node: Node) -> Endpoint:
     """Make the endpoint that says whether the node is ready, and what is missing while it is not."""
 
     async def ready(_request: Request) -> Response:
-        missing = sorted(node.missing)
+        missing = sorted({*node.missing, "stopping"} if node.stopping else node.missing)
         if not missing:
             return Response(b'{"ready":true}', 200, _FRESH, _JSON)
         body = msgspec.json.encode({"ready": False, "missing": missing})

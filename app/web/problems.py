@@ -60,6 +60,7 @@ STATUSES: dict[str, int] = {
     "too_many_keys": 422,
     # 500, 503: ours
     "internal": 500,
+    "overloaded": 503,
     "journal_full": 503,
     "journal_unavailable": 503,
     "workers_unavailable": 503,

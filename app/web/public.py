@@ -27,9 +27,9 @@ def public_app(node: Node, tokens: Tokens, links: Links) -> Front:
     ads, events = partner_guard(node, "ads"), partner_guard(node, "events")
     bids = BidsDoor(node, links, tokens)
     exact = {
-        "/v1/ads": Door("/v1/ads", POST, AdsDoor(node, links, tokens), node, guard=ads),
+        "/v1/ads": Door("/v1/ads", POST, AdsDoor(node, links, tokens), node, guard=ads, limited=True),
         "/v1/events": Door("/v1/events", POST, EventsDoor(node, tokens), node, guard=events),
-        "/openrtb2/bid": Door("/openrtb2/bid", POST, bids, node, refuse_bare, ads),
+        "/openrtb2/bid": Door("/openrtb2/bid", POST, bids, node, refuse_bare, ads, limited=True),
     }
     handlers = {"/c/": tracking.click}
     handlers |= dict.fromkeys(("/i/", "/b/"), tracking.impression)

@@ -71,7 +71,7 @@ RESPONSES: Schema = {
     "TooLarge": _problem("`too_large`, `too_many`: over 1 MiB as sent or unpacked, or over 1,000 events"),
     "WrongMediaType": _problem("`unsupported_media_type`: neither plain nor gzip"),
     "Misfit": _problem("`invalid`, `duplicate_name`: it is JSON and does not fit; `field` says where"),
-    "Busy": _problem("`not_ready`, `journal_full`, `journal_unavailable`: try again", **_RETRY),
+    "Busy": _problem("`not_ready`, `overloaded`, `journal_full`, `journal_unavailable`: try again", **_RETRY),
 }
 
 

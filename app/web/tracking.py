@@ -44,11 +44,15 @@ class Tracking:
     async def impression(self, asked: Asked) -> Answer:
         """GET /i/{token}, /b/{token}: always 200 and a 1x1 GIF."""
         outcome = "uncounted"
-        if self._counts(asked):
+        if self.node.limiter.sheds_impressions():
+            outcome = self._shed("impressions")
+        elif self._counts(asked):
             try:
                 outcome = await self._count(asked, "impression", PIXEL_WAIT_S)
-            except (Refused, Busy) as error:
-                outcome = error.code
+            except Busy as busy:
+                outcome = self._shed(busy.code)
+            except Refused as refused:
+                outcome = refused.code
         return Answer(200, GIF, PIXEL, outcome)
 
     async def click(self, asked: Asked) -> Answer:
@@ -56,12 +60,14 @@ class Tracking:
         outcome = "uncounted"
         try:
             ad = self.tokens.open(asked.token, "click", self.node.now_ms())
-            if self._counts(asked):
+            if self.node.limiter.sheds_clicks():
+                outcome = self._shed("clicks")
+            elif self._counts(asked):
                 outcome = await self._note("click", ad, asked, CLICK_WAIT_S)
         except TokenExpired as expired:
             ad, outcome = expired.ad, "expired"
         except Busy as busy:
-            outcome = busy.code
+            outcome = self._shed(busy.code)
         target = self._target(ad, asked.token)
         return Answer(302, b"", [(b"location", target.encode()), NO_STORE], outcome)
 
@@ -74,6 +80,8 @@ class Tracking:
                 outcome = await self._count(asked, kind, PIXEL_WAIT_S)
         except TokenExpired:
             outcome = "expired"
+        except Busy as busy:
+            outcome = self._shed(busy.code)
         return Answer(204, b"", [NO_STORE], outcome)
 
     async def returned(self, asked: Asked) -> Answer:
@@ -89,7 +97,15 @@ class Tracking:
                 outcome = await self._wait_for(line, PIXEL_WAIT_S)
         except TokenExpired:
             outcome = "expired"
+        except Busy as busy:
+            outcome = self._shed(busy.code)
         return Answer(204, b"", [NO_STORE], outcome)
+
+    def _shed(self, reason: str) -> str:
+        """Note that an event was answered and will never be counted."""
+        self.node.counters.shed.labels(reason).inc()
+        self.node.counters.lost.inc()
+        return reason
 
     async def _count(self, asked: Asked, kind: str, wait_s: float) -> str:
         ad = self.tokens.open(asked.token, kind, self.node.now_ms())

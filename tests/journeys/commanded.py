@@ -6,24 +6,46 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.journeys.nursery import COLUMNS, ROOT
 
+# Puts the descriptors where a supervisor's stand, and becomes the node: LISTEN_PID must be the node's own.
+_HAND_OVER = """
+import fcntl, os, sys
+given = [int(one) for one in sys.argv[1].split(",")]
+high = [fcntl.fcntl(one, fcntl.F_DUPFD, 64) for one in given]  # out of each other's way
+for at, one in enumerate(high):
+    os.dup2(one, 3 + at)
+    os.close(one)
+names = ":".join(("public", "admin")[: len(given)])
+told = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(given)), "LISTEN_FDNAMES": names}
+os.execve(sys.executable, [sys.executable, *sys.argv[2:]], {**os.environ, **told})
+"""
+
 
 class Commanded:
-    """A node in a process (and a group) of its own."""
+    """A node in a process (and a group) of its own.
 
-    def __init__(self, data: Path, **settings: Any) -> None:
+    `sockets` (public, admin) are handed over as a supervisor does: as descriptors from 3 on.
+    """
+
+    def __init__(self, data: Path, sockets: Sequence[socket.socket] = (), **settings: Any) -> None:
         named = {f"ADJUDGE_{name.upper()}": str(value) for name, value in settings.items()}
         with Path(f"{data}.log").open("ab") as log:
+            serve = ["-m", "app", "serve", "--data", str(data), "--json"]
+            arguments = [*serve, "--port", "0", "--admin-port", "0"]
+            given = [one.fileno() for one in sockets]
+            if given:
+                arguments = ["-SEc", _HAND_OVER, ",".join(map(str, given)), *arguments]
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app", "serve", "--data", str(data), "--port", "0",
-                 "--admin-port", "0", "--json"],
-                cwd=ROOT, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
+                [sys.executable, *arguments],
+                cwd=ROOT, stdout=subprocess.PIPE, stderr=log, start_new_session=True, pass_fds=given,
                 env={**os.environ, "ADJUDGE_COLUMNS": str(COLUMNS), **named},
             )  # fmt: skip
 

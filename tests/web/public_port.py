@@ -97,13 +97,17 @@ def public_port(
     columns: int = COLUMNS,
     fold: FoldSettings = FOLD,
     clients: Clients | None = None,
+    **settings: Any,
 ) -> Iterator[PublicPort]:
-    """Serve the public port over a node with a catalogue; `rates` are micros per unit of a currency."""
+    """Serve the public port over a node with a catalogue; `rates` are micros per unit of a currency.
+
+    `settings` are others of the node's settings.
+    """
     clock = Clock()
     tokens = Tokens([b"m" * 32], LIVES_S, b"process!")
 
     def make_app(node: Node) -> Any:
-        node.settings = replace(node.settings, open_doors=open_doors)
+        node.settings = replace(node.settings, open_doors=open_doors, **settings)
         node.clients = clients or node.clients
         return public_app(node, tokens, Links(PUBLIC_URL, tokens))
 

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import __version__
 from app.domain.refusals import Busy, FieldError, Refused
 from app.flows.counters import Counters
+from app.flows.limiter import RETRY_MS
 from app.flows.node import Node
 from app.web.admin.audiences import audiences_router
 from app.web.admin.auth import MAX_BODY_BYTES, AdminAuth, BodyLimit, is_stateless
@@ -153,15 +154,23 @@ def _methods_at(request: Request) -> set[str]:
 
 
 class Ready:
-    """Answers 503 to everything that needs the state, until the node has followed its journal."""
+    """Answers 503 to everything that needs the state, until the node has followed its journal.
+
+    When there is too much to do, operators' work is the first to be put off.
+    """
 
     def __init__(self, app: ASGIApp, node: Node) -> None:
         self.app = app
         self.node = node
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self.node.missing and not is_stateless(scope["path"]):
+        if scope["type"] != "http" or is_stateless(scope["path"]):
+            await self.app(scope, receive, send)
+        elif self.node.missing:
             await refusal(Busy("not_ready", 1000))(scope, receive, send)
+        elif self.node.limiter.sheds_admin():
+            self.node.counters.shed.labels("admin").inc()
+            await refusal(Busy("overloaded", RETRY_MS))(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 

@@ -41,6 +41,7 @@ from app.web.privacy.signals import impersonal
 
 # Own no-bid reasons stand at 500 and above.
 NBR_INVALID = 2
+NBR_TOO_LATE = 15
 NBR_NO_AD = 500
 NBR_NO_CURRENCY = 501
 NBR_NOTHING_OFFERED = 502

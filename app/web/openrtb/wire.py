@@ -251,6 +251,32 @@ class Regs(Struct, frozen=True):
     ext: RegsExt | None = None
 
 
+class ChainNode(Struct, frozen=True, gc=False):
+    """Who passed a request on: the system's domain."""
+
+    asi: str = ""
+
+
+class SupplyChain(Struct, frozen=True):
+    """Everybody who was paid on the way, if `complete`."""
+
+    complete: int = 0
+    nodes: list[ChainNode] = []
+
+
+class SourceExt(Struct, frozen=True):
+    """Where OpenRTB 2.5 put the supply chain."""
+
+    schain: SupplyChain | None = None
+
+
+class Source(Struct, frozen=True):
+    """Where a request comes from."""
+
+    schain: SupplyChain | None = None
+    ext: SourceExt | None = None
+
+
 class BidRequest(Struct, frozen=True):
     """A bid request, checked. `tmax` in milliseconds."""
 
@@ -272,3 +298,4 @@ class BidRequest(Struct, frozen=True):
     bcat: list[str] = []
     badv: list[str] = []
     bapp: list[str] = []
+    source: Raw = Raw()  # read where the operator's policy wants it

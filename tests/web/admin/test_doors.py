@@ -300,3 +300,15 @@ def test_the_layer_lets_no_websocket_in_and_no_start_up_out() -> None:
     assert sent == ["websocket.close"]
     asyncio.run(layer({"type": "lifespan"}, None, send_one))  # type: ignore[arg-type]
     assert sent[-1] == "inner"
+
+
+def test_operators_are_the_first_to_be_put_off(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.node.limiter, "sheds_admin", lambda: True)
+    for path in ("/v1/advertisers", "/v1/reports"):
+        answer = server.get(path)
+        assert (answer.status, answer.json()["code"]) == (503, "overloaded")
+        assert int(answer.headers["retry-after"]) >= 1
+    assert (
+        server.get("/healthz").status == server.get("/readyz").status == server.get("/metrics").status == 200
+    )
+    assert server.get("/v1/advertisers", headers={}).status == 401
