@@ -46,7 +46,7 @@ RIGHTS = (
     Right("/metrics", "reports", "reports", False),
 )
 _OTHERWISE = Right("", "admin", "admin", False)
-_REPORTS_OF_ONE = ("/delivery", "/funnel", "/quality")  # what a thing did, not what it is
+_REPORTS_OF_ONE = frozenset({"delivery", "funnel", "quality"})  # what a thing did, not what it is
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWNED: dict[str, Kind] = {
     "advertisers": "advertiser", "campaigns": "campaign", "ad-groups": "ad_group", "creatives": "creative",
@@ -73,7 +73,8 @@ def demand_right(node: Node, caller: Caller, method: str, path: str) -> None:
     """
     right = right_of(path)
     scope = right.read if method in _READING else right.write
-    if path.endswith(_REPORTS_OF_ONE):
+    _, _, kind, identity, *beyond = [*path.split("/"), "", ""]
+    if beyond and beyond[0] in _REPORTS_OF_ONE:
         scope = "reports"
     if not caller.may(scope):
         raise Refused("out_of_scope", f"this needs a key with scope {scope}")
@@ -81,7 +82,6 @@ def demand_right(node: Node, caller: Caller, method: str, path: str) -> None:
         return
     if not right.bound:
         raise Refused("out_of_scope", "this needs a key that is not bound to advertisers")
-    _, _, kind, identity, *_ = [*path.split("/"), "", ""]
     if kind in _OWNED and identity:
         thing = node.state.catalogue.get(_OWNED[kind], identity)
         if thing is not None and not caller.sees(owner_of(node, thing)):

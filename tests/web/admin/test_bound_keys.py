@@ -265,6 +265,18 @@ def test_what_has_no_view_for_one_advertiser_is_closed(bound: Bound, method: str
     assert (answer.status, answer.json()["code"]) == (403, "out_of_scope")
 
 
-def test_the_delivery_of_another_s_campaign_is_not_there(bound: Bound) -> None:
-    answer = bound.get("/v1/campaigns/c-2/delivery")
+@pytest.mark.parametrize("path", ["/v1/campaigns/c-2/delivery", "/v1/creatives/hr-1/quality"])
+def test_what_another_s_thing_did_is_not_there(bound: Bound, path: str) -> None:
+    answer = bound.get(path)
     assert (answer.status, answer.json()["code"]) == (404, "not_found")
+
+
+def test_a_what_if_asks_about_own_ads_in_own_decisions(bound: Bound) -> None:
+    both = decide(bound.server.node, ask_for("plc-1", count=20, request_id="if"))
+    text = ids.to_text(both.choice.placed[0].decision_id)
+    assert bound.get(f"/v1/decisions/{text}/what-if?creative_id=cr-1-1").status == 200
+    hidden, absent = (
+        bound.get(f"/v1/decisions/{text}/what-if?creative_id={one}") for one in ("hr-1", "none")
+    )
+    assert hidden.status == absent.status
+    assert hidden.json()["code"] == absent.json()["code"]

@@ -116,6 +116,8 @@ ROUTES = [
     ("GET",    "/v1/decisions/none",      "reports"),
     ("POST",   "/v1/decisions/none/replay", "reports"),
     ("GET",    "/v1/campaigns/c-1/delivery", "reports"),
+    ("GET",    "/v1/creatives/cr-1-1/quality", "reports"),
+    ("GET",    "/v1/campaigns/delivery",  "catalogue:read"),
     ("POST",   "/v1/refunds",             "admin"),
     ("GET",    "/v1/keys",                "admin"),
     ("POST",   "/v1/keys",                "admin"),
