@@ -16,7 +16,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-PARTS = ("kernel", "request", "latency", "overload", "size", "learning", "money", "restart", "week", "caps", "invalid")
+PARTS = (
+    "kernel",
+    "request",
+    "latency",
+    "overload",
+    "size",
+    "learning",
+    "money",
+    "restart",
+    "week",
+    "caps",
+    "invalid",
+)
 USAGE = f"usage: python -m loadtest [{'|'.join(PARTS)}|all] [options] [--out FILE]"
 
 

@@ -21,6 +21,7 @@ from app.web.bids import refuse_bare
 
 # A connection that stays silent for so long while the node stops is closed without a last answer.
 SILENT_S = 1.0
+LINGER_S = 0.2
 KEEP_ALIVE_S = 300
 MOST_HEAD_BYTES = 65_536  # beside what comes in one piece: the parser itself would take any number
 _LONG_HEAD = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -127,7 +128,8 @@ class Protocol(HttpToolsProtocol):
             self.transport.write(refusal.kept)
         else:
             self.transport.write(refusal.closed)
-            self.transport.close()
+            # With the body still on its way a close is a reset, which may overtake the answer.
+            self.loop.call_later(LINGER_S, self.transport.close)
         self.on_response_complete()
 
 
