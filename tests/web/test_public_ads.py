@@ -44,7 +44,7 @@ def test_an_answer_is_shaped_as_documented(port: PublicPort) -> None:
         },
         "blocked": {"categories": [], "advertisers": [], "creatives": []},
         "consent": {"gdpr": False, "personal": True},
-        "tmax_ms": 100, "explain": False, "at": None,
+        "tmax_ms": 60_000, "explain": False, "at": None,
     }  # fmt: skip
     answer = port.post("/v1/ads", body)
     assert answer.status == 200
