@@ -28,6 +28,7 @@ import uvloop
 from app import __version__
 from app.domain.lines import Configured, Entry
 from app.domain.refusals import Refused
+from app.flows.archiving import archive_forever
 from app.flows.audiences import refresh
 from app.flows.counters import Counters
 from app.flows.follow import Follow
@@ -130,6 +131,10 @@ async def open_node(
         just_served.applied(entry.line)
 
     workers = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_calm_worker)
+    # A process of its own, for an hour at a time: reports and imports do not wait for it, nor does it stay.
+    archivers = ProcessPoolExecutor(
+        1, mp_context=get_context("spawn"), initializer=_calm_worker, max_tasks_per_child=1
+    )
     node = Node(
         settings=settings.node(data, public_url, loopback=loopback),
         state=state,
@@ -141,6 +146,7 @@ async def open_node(
         counters=counters,
         clock_ms=lambda: time.time_ns() // 1_000_000,
         workers=workers,
+        archivers=archivers,
         missing={"kernels", "journal"},
         limiter=Limiter(settings.max_waiting, settings.max_wait_ms / 1000),
         user_keys=user_keys(settings, data),
@@ -152,7 +158,8 @@ async def open_node(
     finally:
         await asyncio.to_thread(journal.close)
         await asyncio.to_thread(decisions.close)
-        workers.shutdown(wait=False, cancel_futures=True)
+        for pool in (workers, archivers):
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 async def make_ready(node: Node) -> None:
@@ -221,7 +228,9 @@ async def _run(
     try:
         if starting.done():
             starting.result()
-            hearts = (tick_forever(node), snapshot_forever(node), keep_forever(node))
+            hearts = [tick_forever(node), snapshot_forever(node), keep_forever(node)]
+            if node.settings.archive:
+                hearts.append(archive_forever(node))
             working = [asyncio.create_task(each) for each in hearts]
             answering += [port.answer() for port in ports if port.handed]
             on_ready()

@@ -177,6 +177,9 @@ class Settings(BaseSettings):
     k_anonymity: Seconds = Field(
         default=50, description="audiences of fewer people match nobody and are not counted"
     )
+    archive: Literal["on", "off"] = Field(
+        default="on", description="closed hours are written to Parquet files under DIR/archive"
+    )
     trace_hours: Seconds = Field(default=24, description="hours for which decisions can be traced")
     snapshots: Seconds = Field(default=3, description="snapshots kept beside one an hour")
     snapshot_every_s: Seconds = Field(default=600, description="seconds between snapshots")
@@ -289,6 +292,7 @@ class Settings(BaseSettings):
             trace_hours=self.trace_hours,
             k_anonymity=self.k_anonymity,
             retention_days=self.retention_days,
+            archive=self.archive == "on",
             snapshots=self.snapshots,
             snapshot_every_s=self.snapshot_every_s,
             snapshot_every_lines=self.snapshot_every_lines,

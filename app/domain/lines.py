@@ -257,6 +257,11 @@ class Refunded(Struct, frozen=True, kw_only=True, array_like=True, tag="refunded
     code: str | None = None
 
     @property
+    def code_told(self) -> str | None:
+        """The code that its target's verdict has from here on."""
+        return ACCIDENTAL if self.reason == ACCIDENTAL else self.code
+
+    @property
     def event_id(self) -> bytes:
         return self.target_id[:4] + ids.event_id(bytes(1) + self.target_id, "refund")[4:]
 

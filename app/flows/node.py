@@ -47,6 +47,7 @@ class NodeSettings:
     trace_hours: int = 24
     k_anonymity: int = 50
     retention_days: int = 30
+    archive: bool = True
     snapshots: int = 3
     snapshot_every_s: int = 600
     snapshot_every_lines: int = 100_000
@@ -90,6 +91,7 @@ class Node:
     counters: Counters
     clock_ms: Callable[[], int]
     workers: Executor
+    archivers: Executor | None = None  # None: the workers do it
     catalogue_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     gathered: Gathered = field(default_factory=Gathered)
     missing: set[str] = field(default_factory=set)  # what readiness still waits for

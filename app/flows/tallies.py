@@ -28,9 +28,10 @@ MEASURES = (
     "ctr_high", "predicted_clicks", "calibration", "cvr", "cvr_low", "cvr_high", "cpa", "gross_impressions",
     "gross_clicks", "gross_conversions", "net_impressions", "net_clicks", "net_conversions", "invalid",
 )  # fmt: skip
+FORGOTTEN = Verdict("invalid", code="forgotten")
 _COUNTS = {Shown: "impressions", Clicked: "clicks", Converted: "conversions"}
 _COUNTED = frozenset({"learned", "skipped"})
-_QUARTER_MS = 900_000  # every time zone is whole quarters of an hour off
+QUARTER_MS = 900_000  # every time zone is whole quarters of an hour off
 
 Key = tuple[str | int, ...]
 Cell = TypeVar("Cell")
@@ -80,7 +81,8 @@ class Tallies:
         self.parents = parents
         self.publishers = publishers
         self.rows: dict[Key, Tally] = {}
-        self._kept: set[str] | None = None  # creatives; None: all
+        self.advertisers: frozenset[str] | None = None  # that these rows are kept to; None: all
+        self._kept: set[str] | None = None  # their creatives
         self.counts_requests = OF_REQUESTS.issuperset(by)
         self._labels: dict[str, dict[int, str]] = {"hour": {}, "day": {}}
         self._parts = [self._part(name) for name in self.by]
@@ -88,7 +90,7 @@ class Tallies:
     def keep_to(self, advertisers: Collection[str]) -> None:
         """Tell of the ads of these advertisers alone, and of no requests."""
         self.counts_requests = False
-        own = frozenset(advertisers)
+        own = self.advertisers = frozenset(advertisers)
         self._kept = {creative for creative, above in self.parents.items() if above[2] in own}
 
     def tells_of(self, ad: ServedAd) -> bool:
@@ -104,35 +106,29 @@ class Tallies:
         ad = line.ad
         tally = self._row(tuple([part(ad, at_ms) for part in self._parts]))
         if verdict is None:  # its id is older than any token lives, and forgotten
-            verdict = Verdict("invalid", code="forgotten")
-        tally.spend_micros += verdict.billed_micros
-        tally.unbilled_micros += verdict.unbilled_micros
-        if verdict.fate == "held":
-            return
-        counted, kind = verdict.fate in _COUNTED, _COUNTS[type(line)]
-        reason = verdict.code or (None if counted else verdict.fate)
-        tally.gross[kind] = tally.gross.get(kind, 0) + 1
-        if reason is None:
-            tally.net[kind] = tally.net.get(kind, 0) + 1
-        else:
-            tally.invalid[reason] = tally.invalid.get(reason, 0) + 1
-        if not counted:
-            return
-        match line:
-            case Shown():
-                tally.impressions += 1
-                tally.predicted_clicks += ad.pctr
-            case Clicked():
-                tally.clicks += 1
-            case Converted():
-                tally.conversions += 1
+            verdict = FORGOTTEN
+        _count(tally, _COUNTS[type(line)], verdict, 1, ad.pctr)
+
+    def take_events(
+        self, at_ms: int, named: Mapping[str, str | int], kind: str, verdict: Verdict, count: int, pctr: float
+    ) -> None:
+        """Count many events of one kind and fate, whose sums `verdict` and `pctr` tell.
+
+        `named` has the dimensions that are not times; all happened in the quarter of an hour of `at_ms`.
+        """
+        key = tuple([self._label(name, at_ms) if name in self._labels else named[name] for name in self.by])
+        _count(self._row(key), kind, verdict, count, pctr)
+
+    def take_requests(self, at_ms: int, placement_id: str, requests: int) -> None:
+        """Count a placement's requests."""
+        self._row(
+            tuple([self._tick_part(name, placement_id, at_ms) for name in self.by])
+        ).requests += requests
 
     def take_tick(self, at_ms: int, line: Ticked) -> None:
         """Count the requests that a tick brought."""
         for placement_id, requests, _ in line.requests:
-            self._row(
-                tuple([self._tick_part(name, placement_id, at_ms) for name in self.by])
-            ).requests += requests
+            self.take_requests(at_ms, placement_id, requests)
 
     def total(self) -> Tally:
         """Add all rows up."""
@@ -172,13 +168,37 @@ class Tallies:
         return placement_id if name == "placement" else self.publishers.get(placement_id, "")
 
     def _label(self, name: str, at_ms: int) -> str:
-        labels, quarter = self._labels[name], at_ms // _QUARTER_MS
+        labels, quarter = self._labels[name], at_ms // QUARTER_MS
         label = labels.get(quarter)
         if label is None:
-            local = datetime.fromtimestamp(quarter * _QUARTER_MS / 1000, UTC).astimezone(self.zone)
+            local = datetime.fromtimestamp(quarter * QUARTER_MS / 1000, UTC).astimezone(self.zone)
             hour = local.replace(minute=0, second=0, microsecond=0)
             label = labels[quarter] = hour.isoformat() if name == "hour" else local.date().isoformat()
         return label
+
+
+def _count(tally: Tally, kind: str, verdict: Verdict, count: int, pctr: float) -> None:
+    tally.spend_micros += verdict.billed_micros
+    tally.unbilled_micros += verdict.unbilled_micros
+    if verdict.fate == "held":
+        return
+    counted = verdict.fate in _COUNTED
+    reason = verdict.code or (None if counted else verdict.fate)
+    tally.gross[kind] = tally.gross.get(kind, 0) + count
+    if reason is None:
+        tally.net[kind] = tally.net.get(kind, 0) + count
+    else:
+        tally.invalid[reason] = tally.invalid.get(reason, 0) + count
+    if not counted:
+        return
+    match kind:
+        case "impressions":
+            tally.impressions += count
+            tally.predicted_clicks += pctr
+        case "clicks":
+            tally.clicks += count
+        case _:
+            tally.conversions += count
 
 
 def measures_of(tally: Tally, counts_requests: bool) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import threading
 from array import array
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import cast
@@ -46,9 +46,17 @@ _SECTION_SHIFT = _HASH_BITS + _PLACE_BITS  # leaves 2**39 records, 17 years of 1
 _PLACES = (1 << _PLACE_BITS) - 1
 _HASHES = (1 << _HASH_BITS) - 1
 
+
+class _Keyed(msgspec.Struct, frozen=True, array_like=True):
+    """The beginning of a record: what follows is skipped, not read."""
+
+    request_key: bytes
+
+
 _log = logging.getLogger(__name__)
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Record).decode
+_key_of = msgspec.msgpack.Decoder(_Keyed).decode
 _LIST_OF = b"\xdd"  # how MessagePack begins a list whose length is in the next four bytes
 _split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
@@ -142,6 +150,21 @@ class DecisionReader:
             if not batch:
                 return
             number = first - 1
+
+    def wanted(self, keys: Set[bytes], from_ms: int, to_ms: int) -> Iterator[Record]:
+        """Go through the records of some request keys (as long as `KEY_BYTES`), decided in [from_ms, to_ms].
+
+        Cost    half a microsecond for each record of that time, and 20 us for each wanted.
+        """
+        connection = self._readers.get()
+        query = (
+            "SELECT number FROM batches WHERE at_ms <= ?2 AND number >= coalesce("
+            "(SELECT max(number) FROM batches WHERE at_ms < ?1), 0) ORDER BY number"
+        )
+        for (number,) in connection.execute(query, (from_ms, to_ms)).fetchall():
+            for raw in self._batch(_BATCH_OF, cast(int, number))[1]:
+                if _key_of(raw).request_key[:KEY_BYTES] in keys:
+                    yield _decode(raw)
 
     def count(self) -> int:
         """Tell how many records are kept."""

@@ -53,6 +53,11 @@ class SqliteReader:
         """The position of the oldest line still kept; 0 when there is none."""
         return self._number("SELECT min(position) FROM lines")
 
+    def first_ms(self) -> int | None:
+        """The time of the oldest line still kept; None when there is none."""
+        first = self.first_position
+        return self._time_at(first) if first else None
+
     @property
     def verdicts_through(self) -> int:
         """The position up to which all verdicts are durable."""

@@ -277,10 +277,9 @@ def _refunded(state: State, entry: Entry, line: Refunded) -> Outcome:
         viewed = state.uncount_view(target.ad, target.at_ms)
     state.mix(struct.pack("<qqB", entry.position, billed, unlearned), viewed)
     event = line.event_id
-    code = ACCIDENTAL if line.reason == ACCIDENTAL else line.code
     return Outcome(
         Receipt(event, entry.position, "counted", billed, 0, unlearned, line.code),
-        [(line.target_id, Verdict("refunded", code=code)), (event, Verdict("refunded", -billed))],
+        [(line.target_id, Verdict("refunded", code=line.code_told)), (event, Verdict("refunded", -billed))],
     )
 
 

@@ -1,0 +1,135 @@
+"""Reading the archive for reports: DuckDB adds up, by the same dimensions as `tallies`, as integers.
+
+An event that was refunded after its hour was archived counts as taken back, as it would in the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from app.domain.ids import HOUR_MS
+from app.domain.lines import Refunded, Verdict, decode
+from app.flows.tallies import OF_REQUESTS, QUARTER_MS, Tallies
+from app.journal import archive
+from app.journal.reader import SqliteReader
+
+EVENT_KINDS = ("impressions", "clicks", "conversions")
+_TIMES = ("hour", "day")
+
+
+def archived_between(data: Path, from_ms: int, to_ms: int, not_after_ms: int) -> tuple[int, int]:
+    """Tell which part of [from_ms, to_ms) is to be read from the archive: nothing later than the hour given.
+
+    Where nothing is, both ends are `from_ms`.
+    """
+    hours = archive.hours(data / "archive")
+    if not hours:
+        return from_ms, from_ms
+    first_ms = max(from_ms, hours[0] * HOUR_MS)
+    last_ms = min(to_ms, (hours[-1] + 1) * HOUR_MS, not_after_ms // HOUR_MS * HOUR_MS)
+    return (first_ms, last_ms) if first_ms < last_ms else (from_ms, from_ms)
+
+
+def tally_archive(
+    data: Path, reader: SqliteReader, tallies: Tallies, from_ms: int, to_ms: int, upto: int
+) -> None:
+    """Add up the archived events and requests of [from_ms, to_ms), with all refunds up to a position.
+
+    Cost    some 30 ns an event, 1 ms an hour, and a look at every line of the journal behind the archive.
+    """
+    folder = data / "archive"
+    hours = [each for each in archive.hours(folder) if from_ms < (each + 1) * HOUR_MS]
+    told = [each for each in hours if each * HOUR_MS < to_ms]
+    if not told:
+        return
+    with duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False}) as database:
+        _take_refunds(database, folder, hours, _late_refunds(reader, folder, hours[-1], to_ms, upto))
+        for kind in EVENT_KINDS:
+            files = archive.files(folder, told, kind)
+            if files:
+                _tally_events(database, tallies, kind, files, (from_ms, to_ms))
+        files = archive.files(folder, told, "requests") if tallies.counts_requests else []
+        if files:
+            _tally_requests(database, tallies, files, (from_ms, to_ms))
+
+
+def _late_refunds(
+    reader: SqliteReader, folder: Path, last_hour: int, to_ms: int, upto: int
+) -> Iterable[tuple[bytes, str]]:
+    """Read the refunds that are not archived yet, of events before a time."""
+    after = archive.facts_of(folder, last_hour).through_position
+    for rows in reader.scan(after, upto, ("refunded",)):
+        for _, _, body in rows:
+            line = decode(body)
+            assert isinstance(line, Refunded)
+            if line.target.at_ms < to_ms:  # the journal's time is this one or later
+                yield line.target_id, line.code_told or ""
+
+
+def _take_refunds(
+    database: duckdb.DuckDBPyConnection,
+    folder: Path,
+    hours: list[int],
+    late: Iterable[tuple[bytes, str]],
+) -> None:
+    database.execute("CREATE TABLE refunded(target_id BLOB, code VARCHAR)")
+    files = archive.files(folder, hours, "refunds")
+    if files:
+        insert = "INSERT INTO refunded SELECT target_id, coalesce(code, '') FROM read_parquet(?)"
+        database.execute(insert, [files])
+    pairs = list(late)
+    if pairs:
+        insert = "INSERT INTO refunded SELECT unnest(?::BLOB[]), unnest(?::VARCHAR[])"
+        database.execute(insert, [[target for target, _ in pairs], [code for _, code in pairs]])
+
+
+def _tally_events(
+    database: duckdb.DuckDBPyConnection,
+    tallies: Tallies,
+    kind: str,
+    files: list[str],
+    between: tuple[int, int],
+) -> None:
+    names = [name for name in tallies.by if name not in _TIMES]
+    dimensions = "".join(f"{name}, " for name in names)
+    quarter = f"at_ms // {QUARTER_MS}" if set(_TIMES) & set(tallies.by) else "0"
+    kept, bound = "", list[Any]()
+    if tallies.advertisers is not None:
+        kept, bound = " AND list_contains(?, advertiser)", [sorted(tallies.advertisers)]
+    query = f"""
+        SELECT {quarter} AS quarter, {dimensions} fate, code, count(*), sum(billed), sum(unbilled), sum(pctr)
+        FROM (
+            SELECT event.* REPLACE (
+                CASE WHEN target_id IS NULL THEN fate ELSE 'refunded' END AS fate,
+                CASE WHEN target_id IS NULL THEN event.code ELSE nullif(refunded.code, '') END AS code
+              ),
+              CASE WHEN target_id IS NULL THEN billed_micros ELSE 0 END AS billed,
+              CASE WHEN target_id IS NULL THEN unbilled_micros ELSE 0 END AS unbilled
+            FROM read_parquet(?, union_by_name = true, hive_partitioning = false) AS event
+            LEFT JOIN refunded ON target_id = event_id
+            WHERE at_ms >= ? AND at_ms < ?{kept}
+        )
+        GROUP BY ALL
+    """
+    for row in database.execute(query, [files, *between, *bound]).fetchall():
+        fate, code, count, billed, unbilled, pctr = row[-6:]
+        verdict = Verdict(fate, int(billed), int(unbilled), code)
+        named = dict(zip(names, row[1:-6], strict=True))
+        tallies.take_events(row[0] * QUARTER_MS, named, kind, verdict, count, pctr)
+
+
+def _tally_requests(
+    database: duckdb.DuckDBPyConnection, tallies: Tallies, files: list[str], between: tuple[int, int]
+) -> None:
+    assert OF_REQUESTS.issuperset(tallies.by)
+    query = f"""
+        SELECT at_ms // {QUARTER_MS} AS quarter, placement, sum(requests)
+        FROM read_parquet(?, union_by_name = true, hive_partitioning = false)
+        WHERE at_ms >= ? AND at_ms < ? GROUP BY ALL
+    """
+    for quarter, placement, requests in database.execute(query, [files, *between]).fetchall():
+        tallies.take_requests(quarter * QUARTER_MS, placement, int(requests))
