@@ -256,7 +256,7 @@ async def _run(
 async def _last_snapshot(node: Node) -> None:
     try:
         await node.submit_many(lost_lines(node))
-        LOG.info("snapshot", **await snapshot_now(node))
+        LOG.info("snapshot", **await snapshot_now(node, idle=False))
     except Exception as error:
         LOG.error("snapshot_failed", error=str(error))  # noqa: TRY400
 

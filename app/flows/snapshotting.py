@@ -87,9 +87,10 @@ def follow_and_save(
     }  # fmt: skip
 
 
-async def snapshot_now(node: Node) -> dict[str, Any]:
+async def snapshot_now(node: Node, *, idle: bool = True) -> dict[str, Any]:
     """Have a follower snapshot the node's present position; returns what it did.
 
+    It runs when nobody else wants the processor, unless not `idle`: a node that ends has no ads to answer.
     Verdicts up to there are durable first: lines at or before a snapshot are never folded again.
     Errors  FoldDiffers, and RuntimeError when the follower failed otherwise.
     """
@@ -97,7 +98,7 @@ async def snapshot_now(node: Node) -> dict[str, Any]:
     position, expected = state.position, state.hash.hex()
     while node.journal.verdicts_through < position:  # noqa: ASYNC110 - told by another thread, soon
         await asyncio.sleep(0.02)
-    arguments = (settings.data, settings.columns, position, expected, node.now_ms())
+    arguments = (settings.data, settings.columns, position, expected, node.now_ms(), int(idle))
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "app.flows.snapshotting", *map(str, arguments),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -145,10 +146,11 @@ def yield_to_the_node() -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run as the follower process: DATA COLUMNS POSITION HASH AT_MS."""
-    data, columns, position, expected, at_ms = arguments
+    """Run as the follower process: DATA COLUMNS POSITION HASH AT_MS IDLE."""
+    data, columns, position, expected, at_ms, idle = arguments
     threading.Thread(target=_die_with_the_node, daemon=True).start()
-    yield_to_the_node()
+    if int(idle):
+        yield_to_the_node()
     try:
         done = follow_and_save(Path(data), int(columns), int(position), expected, int(at_ms))
     except FoldDiffers as error:
