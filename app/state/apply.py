@@ -38,7 +38,6 @@ from app.domain.lines import (
     key_of,
 )
 from app.rules.ftrl import UNLEARN_HORIZON_EVENTS
-from app.rules.standing import moment_at
 from app.state.billing import charge, give_back, quote
 from app.state.converting import (
     refund_conversion,
@@ -103,12 +102,11 @@ def apply(state: State, entry: Entry) -> Outcome:  # noqa: C901, PLR0912 - an ar
 
 
 def _kept(state: State, position: int, line: Keyed | Lost) -> Outcome:
-    """Take over what moves nothing else."""
+    """Take over a key; losses are kept by the journal alone."""
     if isinstance(line, Keyed):
         state.keys.take(line.key)
         state.mix(struct.pack("<q", position), line.key.id.encode(), line.key.digest)
     else:
-        state.funnel.take(line, moment_at(state.settings.time_zone, line.at_ms).day)
         state.mix(struct.pack("<q", position), line.counts)
     return Outcome()
 

@@ -27,7 +27,6 @@ from app.state.catalogue import Catalogue
 from app.state.conversions import Conversions
 from app.state.counters import UserCounters
 from app.state.dismissals import Dismissals
-from app.state.funnel import Funnel
 from app.state.goals import Goals
 from app.state.keys import Keys
 from app.state.ledger import Ledger
@@ -66,7 +65,6 @@ class State:
         self.conversion_model = Model(columns)  # conversions of clicks
         self.catalogue = Catalogue(columns, self.settings.time_zone)
         self.supply = Supply()
-        self.funnel = Funnel()
         self.pacing = Pacing(self.catalogue)
         self.recent = Recent(recent)
         self.conversions = Conversions()
@@ -283,7 +281,6 @@ class State:
             "keys": self.keys.parts(),
             "supply": supply_rest,
             "traffic": self.traffic.rest(),
-            "funnel": self.funnel.parts(),
         }
         width = self.catalogue.width
         several = {
@@ -352,7 +349,6 @@ class State:
         self.group_standing = np.array(parts["group_standing"], dtype=np.uint8)
         self.catalogue.ads.stand(self.group_standing)
         self.supply.restore(parts["supply"], rest["supply"])
-        self.funnel.restore(rest.get("funnel", {}))
         self.pacing.restore(parts["pacing"])
 
     def _restore_money(self, parts: dict[str, Any]) -> None:
