@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from app.domain.decisions import REASONS
 from app.flows.delivery import Delivery, GroupDelivery, delivery_of
 from app.flows.node import Node
+from app.state.money import CampaignMoney, GroupMoney, money_of
 from app.web.admin.decisions import time_of
 from app.web.admin.schemas import answers
 from app.web.catalogue.schemas import Schema
@@ -31,13 +32,24 @@ _PLAN = _object(
     today=_MAYBE, by_now=_MAYBE, error=_MAYBE, hour=_MAYBE, hour_spent=_MAYBE, per_hour=_MAYBE,
     possible_per_hour=_MAYBE, day_end=_MAYBE,
 )  # fmt: skip
+_PRICING = _object(
+    kind=_TEXT, bid={**_MONEY, "description": "What it bids now"}, target_cpa=_MAYBE,
+    multiplier={**_MAYBE, "description": "Of its target, what an ocpm group bids"}, realised_cpa=_MAYBE,
+)  # fmt: skip
 _GROUP = _object(
-    ad_group_id=_TEXT, budget=_BUDGET, spent=_SPENT, in_flight=_MONEY,
+    ad_group_id=_TEXT, pricing=_PRICING, budget=_BUDGET, spent=_SPENT, in_flight=_MONEY, awaited=_MONEY,
+    unbilled=_MONEY, refunded=_MONEY,
     stands_aside={"anyOf": [_TEXT, {"type": "null"}]},
 )  # fmt: skip
 DELIVERY = _object(
     campaign_id=_TEXT, at=_TEXT, status=_TEXT, pacing={"enum": ["even", "asap"]}, budget=_BUDGET,
-    spent=_SPENT, in_flight=_MONEY, throttle={"type": "number", "minimum": 0, "maximum": 1},
+    spent=_SPENT, in_flight=_MONEY, unbilled=_MONEY, refunded=_MONEY,
+    awaited={**_MONEY, "description": "Conversions that clicks on cpa ads may yet bring, in flight too"},
+    conversions=_object(
+        expected={**_MONEY, "description": "Since the last one, of clicks on cpa ads"},
+        stops_at={**_MAYBE, "description": "So many expected without one, and the cpa ads leave"},
+    ),
+    throttle={"type": "number", "minimum": 0, "maximum": 1},
     billed_ratio=_MONEY, plan=_PLAN,
     ad_groups={"type": "array", "items": _GROUP},
     funnel=_object(since=_TEXT, reasons={"type": "array", "items": _REASON}),
@@ -56,13 +68,15 @@ def delivery_router(node: Node) -> APIRouter:
     async def get_delivery(request: Request) -> Response:
         """Tell how a campaign delivers now: the plan is that of its day, in its own time zone."""
         found = await delivery_of(node, request.path_params["id"])
-        return Response(msgspec.json.encode(_told(found)), media_type="application/json")
+        money = money_of(node.state, found.campaign.id)
+        return Response(msgspec.json.encode(_told(found, money)), media_type="application/json")
 
     return router
 
 
-def _told(found: Delivery) -> dict[str, Any]:
+def _told(found: Delivery, money: CampaignMoney) -> dict[str, Any]:
     campaign, plan = found.campaign, found.plan
+    its = {group.ad_group_id: group for group in money.groups}  # looked at later: one more may be there
     due = plan.planned
     return {
         "campaign_id": campaign.id,
@@ -72,6 +86,13 @@ def _told(found: Delivery) -> dict[str, Any]:
         "budget": _limits(campaign.budget_daily_micros, campaign.budget_total_micros),
         "spent": {"today": number(plan.spent_today), "total": number(found.spent)},
         "in_flight": number(plan.in_flight),
+        "awaited": number(money.awaited_micros),
+        "unbilled": number(money.unbilled_micros),
+        "refunded": number(money.refunded_micros),
+        "conversions": {
+            "expected": round(money.expected_conversions, 4),
+            "stops_at": money.stops_at_conversions,
+        },
         "throttle": round(plan.throttle, 6),
         "billed_ratio": round(plan.billed_ratio, 4),
         "plan": {
@@ -84,7 +105,7 @@ def _told(found: Delivery) -> dict[str, Any]:
             "possible_per_hour": _money(plan.full, 3600),
             "day_end": _money(plan.day_end),
         },
-        "ad_groups": [_group(each) for each in found.groups],
+        "ad_groups": [_group(each, its[each.group.id]) for each in found.groups],
         "funnel": {
             "since": time_of(found.funnel_from_ms, campaign.time_zone),
             "reasons": [
@@ -95,13 +116,23 @@ def _told(found: Delivery) -> dict[str, Any]:
     }
 
 
-def _group(each: GroupDelivery) -> dict[str, Any]:
+def _group(each: GroupDelivery, money: GroupMoney) -> dict[str, Any]:
     group = each.group
     return {
         "ad_group_id": group.id,
+        "pricing": {
+            "kind": money.kind,
+            "bid": number(money.bid_micros),
+            "target_cpa": _money(money.target_cpa_micros),
+            "multiplier": money.multiplier,
+            "realised_cpa": _money(money.realised_cpa_micros),
+        },
         "budget": _limits(group.budget_daily_micros, group.budget_total_micros),
         "spent": {"today": number(each.spent_today), "total": number(each.spent)},
         "in_flight": number(each.in_flight),
+        "awaited": number(money.awaited_micros),
+        "unbilled": number(money.unbilled_micros),
+        "refunded": number(money.refunded_micros),
         "stands_aside": each.standing or None,
     }
 

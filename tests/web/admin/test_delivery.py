@@ -76,6 +76,11 @@ def test_delivery_tells_money_plan_and_reasons(server: Server) -> None:
     assert told["plan"]["day_end"] == pytest.approx(BUDGET, rel=0.01)
     assert [each["ad_group_id"] for each in told["ad_groups"]] == ["g-1", "g-2", "g-3"]
     assert all(each["stands_aside"] is None for each in told["ad_groups"])
+    assert (told["unbilled"], told["refunded"], told["awaited"]) == (0, 0, 0)
+    assert told["conversions"] == {"expected": 0, "stops_at": 10}
+    assert told["ad_groups"][0]["pricing"] == {
+        "kind": "cpc", "bid": 1_950, "target_cpa": None, "multiplier": None, "realised_cpa": None
+    }  # fmt: skip
     reasons = {each["code"]: each["count"] for each in told["funnel"]["reasons"]}
     assert reasons["paced"] > 0
     assert reasons["outbid"] > 0
