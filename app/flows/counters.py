@@ -92,8 +92,10 @@ class Counters:
             billed_now = outcome.verdicts[: 2 if isinstance(line, Shown) else 1]
             self.spend.inc(sum(verdict.billed_micros for _, verdict in billed_now))
             self.unbilled.inc(sum(verdict.unbilled_micros for _, verdict in billed_now))
-        if receipt.code:
-            self.invalid.labels(receipt.code).inc()
+        # A refund tells of its click: by which rule, or by an accident, it was taken back.
+        code = outcome.verdicts[0][1].code if kind == "refund" else receipt.code
+        if code:
+            self.invalid.labels(code).inc()
         if outcome.verdicts[0][1].fate not in {"learned", "skipped"}:
             return
         match line:

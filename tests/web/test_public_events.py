@@ -343,8 +343,11 @@ def test_a_return_goes_by_the_conversion_s_token_and_a_dismissal_tells_its_reaso
     ad = port.ad()
     port.report(event(ad, "impression"), event(ad, "click"))
     token = {"token": ad["tokens"]["conversion"], "kind": "return"}
+    registry, labels = port.node.counters.registry, {"reason": "accidental_click"}
+    accidents = registry.get_sample_value("adjudge_invalid_total", labels) or 0
     (done,) = port.report({**token, "dwell_ms": 300})
     assert (done["status"], done["billed"], done["learned"]) == ("counted", 0, False)
+    assert registry.get_sample_value("adjudge_invalid_total", labels) == accidents + 1
     refund_line, back = (port.node.journal.entry_at(port.position - ago) for ago in (0, 1))
     assert refund_line is not None and back is not None
     assert back.line == Returned(at_ms=back.line.at_ms, ad=back.line.ad, dwell_ms=300)  # type: ignore[union-attr]
