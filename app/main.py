@@ -159,7 +159,7 @@ async def open_node(
         await asyncio.to_thread(journal.close)
         await asyncio.to_thread(decisions.close)
         for pool in (workers, archivers):
-            pool.shutdown(wait=False, cancel_futures=True)
+            _end(pool)
 
 
 async def make_ready(node: Node) -> None:
@@ -317,6 +317,18 @@ def write_secret(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _end(workers: ProcessPoolExecutor) -> None:
+    """Kill what works for a node that has ended.
+
+    The interpreter joins workers as it ends; they run when nobody else wants the processor, and took a minute
+    to get there on a busy machine.
+    """
+    working = list((workers._processes or {}).values())  # public only since 3.14: terminate_workers
+    workers.shutdown(wait=False, cancel_futures=True)
+    for process in working:
+        process.kill()
 
 
 def _calm_worker() -> None:
