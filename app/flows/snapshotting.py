@@ -54,7 +54,12 @@ def load(folder: Path, columns: int, upto: int | None = None) -> tuple[State, li
             damaged.append(f"{listed.path.name}: of another feature schema")
             continue
         state = State(columns)
-        state.restore(snapshot.position, snapshot.parts)
+        try:
+            state.restore(snapshot.position, snapshot.parts)
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            # Sound, but a build before or after this one wrote it: the journal's lines say the same.
+            damaged.append(f"{listed.path.name}: of another build: {error}")
+            continue
         return state, damaged
     return State(columns), damaged
 

@@ -1,10 +1,15 @@
-"""How a follower behaves beside its node: it yields the processor, unless the node is stopping."""
+"""A follower yields the processor to its node unless that stops; a snapshot that does not fit is refused."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from app.flows import snapshotting
+from app.journal import snapshots
+from app.rules.features import SCHEMA_VERSION
+from app.state.state import State
 
 
 @pytest.mark.parametrize(("idle", "yields"), [("1", 1), ("0", 0)])
@@ -17,3 +22,16 @@ def test_a_follower_yields_while_the_node_answers(
     monkeypatch.setattr(snapshotting, "follow_and_save", lambda *_: {"position": 7})
     assert snapshotting.main(["data", "64", "7", "00", "0", idle]) == 0
     assert len(yielded) == yields
+
+
+def test_a_snapshot_of_another_build_is_refused_and_the_one_before_taken(tmp_path: Path) -> None:
+    state = State(64)
+    snapshotting.save(tmp_path, state, 0)
+    parts = state.parts()
+    parts["pacing"] = parts["pacing"][:-1]
+    snapshots.write(tmp_path, 5, parts, {"schema_version": SCHEMA_VERSION, "hash": state.hash.hex()})
+    del parts["quality"]
+    snapshots.write(tmp_path, 6, parts, {"schema_version": SCHEMA_VERSION, "hash": state.hash.hex()})
+    found, refused = snapshotting.load(tmp_path, 64)
+    assert found.position == 0
+    assert [text.split(": ")[1] for text in refused] == ["of another build"] * 2
