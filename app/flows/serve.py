@@ -15,16 +15,20 @@ from app.rules.standing import moment_at
 from app.state.choose import Preview
 
 
-def serve(node: Node, request: AdRequest) -> Choice:
-    """Decide on an enriched request at the present journal position, and keep the decision for its trace."""
+def serve(node: Node, request: AdRequest, *, is_test: bool = False) -> Choice:
+    """Decide on an enriched request at the present journal position, and keep the decision for its trace.
+
+    A test's answer shows nobody an ad: it holds no budget in flight and is in no count.
+    """
     now_ms = node.now_ms()
     key = ids.request_key(now_ms, node.random_bytes(ids.RANDOM_BYTES))
     started = perf_counter()
     choice = node.chooser.choose(request, key, now_ms)
     node.counters.choose_seconds.observe(perf_counter() - started)
     node.decisions.put(Record(request_key=key, request=request, choice=choice))
-    _gather(node, choice)
-    _remember(node, request, choice)
+    if not is_test:
+        _gather(node, choice)
+        _remember(node, request, choice)
     return choice
 
 

@@ -59,7 +59,7 @@ class BidsDoor:
         located = node.geo.locate(reading.request, reading.ip)
         located = judged(node, located, reading.ip, reading.user_agent)
         reading = msgspec.structs.replace(reading, request=enrich(node, located))
-        choice = serve(node, reading.request) if reading.no_bid is None else None
+        choice = serve(node, reading.request, is_test=reading.test) if reading.no_bid is None else None
         body = self._write(reading, choice) if choice is not None else None
         if body is not None:
             return Answer(200, body, [JSON, VERSION], "bid")
@@ -84,7 +84,10 @@ class BidsDoor:
 
         def links_of(placed: Placed, win: Win) -> AdLinks:
             ads = served_ads(choice, placed, request.person, request.flaw)
-            return self.links.of(self.tokens.seal(ads[win.ad_index]))
+            ad = ads[win.ad_index]
+            if reading.test:  # nobody pays for it: its tokens are genuine, and expired from the start
+                ad = msgspec.structs.replace(ad, issued_at_ms=0)
+            return self.links.of(self.tokens.seal(ad))
 
         return bid_response(
             reading, choice, creative_of=creative_of, advertiser_of=advertiser_of, links_of=links_of

@@ -297,7 +297,10 @@ BIDS: Schema = {
             "device": {"type": "object"}, "user": {"type": "object"},
             "regs": record([], {"gdpr": {"type": "integer", "enum": [0, 1]}}),
             "cur": {"type": "array", "items": {"type": "string"}, "description": "Absent: USD"},
-            "test": {"type": "integer", "enum": [0, 1], "default": 0},
+            "test": {
+                "type": "integer", "enum": [0, 1], "default": 0,
+                "description": "1: nobody pays for it; its notices and events are answered, not counted",
+            },
             "tmax": {"type": "integer", "minimum": 0},
         },
         description="OpenRTB 2.6, or 2.5; at most one of site, app, dooh. Only what matters most is listed.",

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -182,6 +184,22 @@ def test_no_bid_is_a_bare_204_and_says_why_to_tests(
 
 def test_a_test_request_that_has_a_bid_is_answered_with_it(port: PublicPort) -> None:
     assert len(bids_of(ask(port, test=1))) == 1
+
+
+def test_a_test_request_costs_nobody_anything(port: PublicPort) -> None:
+    gathered = port.node.gathered
+    before = (port.position, sum(gathered.wins.values()), sum(gathered.in_flight.values()))
+    (bid,) = bids_of(ask(port, test=1))
+    assert port.get(bid["burl"]).status == 200
+    assert port.get(bid["nurl"]).status == 204
+    token = urlsplit(bid["burl"]).path.rsplit("/", 1)[1]
+    (told,) = port.report({"token": token, "kind": "impression"})
+    assert (told["status"], told["code"]) == ("refused", "expired")
+    click_url = re.search(r"https://ads.example/adjudge/c/[\w-]+", bid["adm"])
+    assert click_url is not None
+    assert port.get(click_url[0]).status == 302  # a test may look at the landing page
+    after = (port.position, sum(gathered.wins.values()), sum(gathered.in_flight.values()))
+    assert after == before
 
 
 def test_gzip_both_ways(port: PublicPort) -> None:
