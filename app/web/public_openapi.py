@@ -201,12 +201,12 @@ PATHS: Schema = {
     "/b/{token}": _get(
         "billing", "The same, by an exchange", "tracking", _PIXEL, _path("impression"), _PRICE, *_DEVICE
     ),
-    "/c/{token}": _get("click", "Click", "tracking", _CLICK, _path("click"), *_DEVICE),
+    "/c/{token}": _get("click", "Click", "tracking", _CLICK, _path("click")),
     "/w/{token}": _get("win", "Win notice", "tracking", _NOTICE, _path("win"), _PRICE),
     "/l/{token}": _get("loss", "Loss notice", "tracking", _NOTICE, _path("loss"), _REASON, _PRICE),
     "/x/{token}": _get(
         "dismissal", "Do not show me this ad", "tracking", _NOTICE, _path("dismissal"),
-        _query("reason", _WORDS), *_DEVICE,
+        _query("reason", _WORDS),
     ),
     "/r/{token}": _get(
         "return", "The person left the landing page; back too soon, the click is refunded", "tracking",

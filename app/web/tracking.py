@@ -31,6 +31,8 @@ _PREFETCH_WORDS = (b"prefetch", b"prerender", b"preview")
 _SENDER_HEADERS = (b"user-agent", b"x-device-user-agent", b"x-device-ip", b"x-forwarded-for")
 # An exchange's server calls these: its own agent and address say nothing of the person.
 _SERVER_FIRED = frozenset("bwl")
+# The person's own device calls these. Whoever could name another device here would pass every list and limit.
+_PERSONS_OWN = frozenset("cxr")
 
 
 class Tracking:
@@ -134,10 +136,11 @@ class Tracking:
         told = {
             key: value.decode("latin-1") for key, value in asked.scope["headers"] if key in _SENDER_HEADERS
         }
+        route = asked.scope["path"][1]
         ip, agent = told.get(b"x-device-ip"), told.get(b"x-device-user-agent")
-        if ip is not None or agent is not None:
+        if (ip is not None or agent is not None) and route not in _PERSONS_OWN:
             return self.node.clients.sender(ip, agent, now_ms, direct=False)
-        if asked.scope["path"][1] in _SERVER_FIRED:
+        if route in _SERVER_FIRED:
             return None
         peer = asked.scope["client"][0] if asked.scope.get("client") else ""
         ip = self.node.clients.address_of(peer, told.get(b"x-forwarded-for", ""))

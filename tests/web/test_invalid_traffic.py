@@ -82,6 +82,26 @@ def test_the_door_judges_whoever_calls(
     assert known is not None
 
 
+#   headers                                                                       flaw   why
+CLICKS: list[tuple[dict[str, str], str, str]] = [
+    ({"user-agent": "curl/8.5.0", "x-device-user-agent": CHROME, "x-device-ip": "8.8.8.8"}, "bot", "a robot"),
+    ({"user-agent": "curl/8.5.0", "x-device-ip": "8.8.8.8"}, "bot", "it names an address alone"),
+    ({"user-agent": CHROME, "x-device-user-agent": "Googlebot/2.1"}, "", "a person, whatever it names"),
+]
+
+
+@pytest.mark.parametrize(("headers", "flaw", "why"), CLICKS)
+def test_who_clicks_cannot_pass_for_another_device(
+    port: PublicPort, headers: dict[str, str], flaw: str, why: str
+) -> None:
+    ad = port.ad()
+    port.get(ad["impression_url"], {"user-agent": CHROME})
+    assert port.get(ad["click_url"], headers).status == 302
+    line = last(port)
+    assert isinstance(line, Clicked) and line.sender is not None, why
+    assert (line.sender.flaw, line.sender.direct) == (flaw, True), why
+
+
 def test_a_billing_notice_comes_from_a_server(port: PublicPort) -> None:
     port.get(port.ad()["impression_url"].replace("/i/", "/b/"), {"user-agent": "Java/17"})
     assert last(port).sender is None, "which says nothing of the person"
