@@ -100,7 +100,7 @@ def locked(data: Path) -> Iterator[None]:
     Errors  Refused("data_locked"), Refused("data_unusable").
     """
     try:
-        data.mkdir(parents=True, exist_ok=True)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)  # money and people's keys are nobody else's
         handle = (data / "lock").open("w")
     except OSError as error:
         raise Refused("data_unusable", f"{data}: {error.strerror}") from error
