@@ -49,6 +49,18 @@ def test_requests_are_listed_latest_first(store: DecisionStore) -> None:
     assert store.by_request("r-99", 10) == []
 
 
+def test_the_wanted_of_a_time_are_found(store: DecisionStore) -> None:
+    """A batch begins before the time that is asked for; whoever is not wanted is not told of."""
+    fill(store, 450)
+    keys = {record(number).request_key[:14] for number in (3, 201, 450)}
+    times = [record(number).choice.clock_ms for number in (1, 450)]
+    assert list(store.wanted(keys, times[0], times[1])) == [record(number) for number in (3, 201, 450)]
+    middle = record(201).choice.clock_ms
+    assert record(201) in list(store.wanted(keys, middle, middle))
+    assert list(store.wanted(set(), times[0], times[1])) == []
+    assert list(store.wanted(keys, 0, times[0] - 1)) == []
+
+
 def test_an_empty_store_answers(store: DecisionStore) -> None:
     assert (store.count(), store.oldest_position(), store.sample(5, seed=1)) == (0, 0, [])
     store.flush()
