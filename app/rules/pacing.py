@@ -34,9 +34,9 @@ LAUNCH_S = 300.0
 # An hour's error is put right within this time, at a rate within these shares of the even one. Without it
 # campaigns that compete for scarce traffic swing against each other for hours.
 CORRECTION_S = 600.0
-CORRECTION_BOUNDS = (1 / 3, 2.0)
+CORRECTION_BOUNDS = (0.05, 2.0)
 # How long what full participation brings is remembered: so many wins, but within these times.
-MEMORY_WINS = 150.0
+MEMORY_WINS = 60.0
 MEMORY_S = (600.0, 86_400.0)
 # How many charges at the bid count as "what is answered is what is billed" before there are any.
 PRIOR_CHARGES = 10.0
@@ -143,7 +143,7 @@ def throttles(
 
 
 def corrected(even: NDArray[np.float64], error: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Put this hour's error right within minutes, but at no more than twice the even rate, nor under a third.
+    """Put this hour's error right within minutes: at no more than twice the even rate, or almost at rest.
 
     Units   micros per second; error in micros, above 0 for what is due and not spent.
 
