@@ -47,7 +47,7 @@ class Line:
     """A bare connection: what is sent is sent as it stands."""
 
     def __init__(self, port: PublicPort) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port.server.port), timeout=10)
+        self.socket = socket.create_connection(("127.0.0.1", port.server.port), timeout=60)
 
     def __enter__(self) -> Line:
         return self
