@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.web.ads import AdsIn
+from app.web.ads_in import AdsIn
 from app.web.listening import bound, url_of
 from app.web.openrtb.wire import BidRequest
 from app.web.server import server_of

@@ -19,6 +19,7 @@ from loadtest.client import Pool
 EVERY_S = 0.1
 CLICK_EVERY = 3  # probes; the others send an impression alone, so that the pCTR stays away from 1
 GIVE_UP_S = 2.0
+REFUSED_S = 0.01
 
 PROBE_LINES: tuple[dict[str, Any], ...] = (
     {"type": "publisher", "id": "probe", "name": "Probe"},
@@ -80,6 +81,11 @@ class Probe:
                 return
 
     async def _ask(self) -> dict[str, Any]:
-        answer = _decode((await self.pool.exchange(_ASK)).body)
-        found: dict[str, Any] = answer["decisions"]["slot"][0]
-        return found
+        """Ask until the answer is no refusal, at most ten times."""
+        for _ in range(10):
+            reply = await self.pool.exchange(_ASK)
+            if reply.status == 200:
+                found: dict[str, Any] = _decode(reply.body)["decisions"]["slot"][0]
+                return found
+            await asyncio.sleep(REFUSED_S)
+        raise RuntimeError(f"the probe was refused again and again, lately with {reply.status}")

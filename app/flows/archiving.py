@@ -30,7 +30,7 @@ from app.domain.lines import (
     Verdict,
     decode,
 )
-from app.flows.reporting import THINGS_PER_SLICE, in_worker, verdicts_until
+from app.flows.reporting import in_worker, packed_above, verdicts_until
 from app.flows.tallies import FORGOTTEN
 from app.journal import archive
 from app.journal.archive import HourFacts, HourWriter
@@ -107,7 +107,7 @@ async def archive_next(node: Node) -> HourFacts | None:
     if hour is None or (hour + 1) * HOUR_MS + settled_ms > node.state.clock_ms:
         return None
     upto = node.state.position
-    above = await _packed_above(node)
+    above = await packed_above(node, _above)
     await verdicts_until(node, upto)
     return await in_worker(node, run_archive, node.settings.data, hour, upto, above, pool=node.archivers)
 
@@ -125,30 +125,9 @@ def next_hour(data: Path) -> int | None:
     return None if first_ms is None else first_ms // HOUR_MS
 
 
-async def _packed_above(node: Node) -> list[bytes]:
-    """Tell who stands above each creative, in slices of a few milliseconds of the loop."""
-    creatives = list(node.state.catalogue.things["creative"].values())
-    packed = []
-    for start in range(0, len(creatives), THINGS_PER_SLICE // 2):
-        some = creatives[start : start + THINGS_PER_SLICE // 2]
-        packed.append(msgspec.msgpack.encode(dict(_above(node, some))))
-        await asyncio.sleep(0)
-    return packed
-
-
-def _above(node: Node, creatives: Iterable[Any]) -> Iterable[tuple[str, Above]]:
-    things = node.state.catalogue.things
-    for creative in creatives:
-        assert isinstance(creative, Creative)
-        group = things["ad_group"][creative.ad_group_id]
-        assert isinstance(group, AdGroup)
-        campaign = things["campaign"][group.campaign_id]
-        assert isinstance(campaign, Campaign)
-        advertiser = things["advertiser"][campaign.advertiser_id]
-        assert isinstance(advertiser, Advertiser)
-        named = [f"{kind}:{key}" for kind, key in column_keys(creative, group, campaign, advertiser)]
-        names = ("any", *named, f"creative:{creative.id}")
-        yield creative.id, Above(group.id, campaign.id, advertiser.id, names)
+def _above(creative: Creative, group: AdGroup, campaign: Campaign, advertiser: Advertiser) -> Above:
+    named = [f"{kind}:{key}" for kind, key in column_keys(creative, group, campaign, advertiser)]
+    return Above(group.id, campaign.id, advertiser.id, ("any", *named, f"creative:{creative.id}"))
 
 
 # In the worker.

@@ -10,7 +10,7 @@ import asyncio
 import csv
 import gc
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import msgspec
 from msgspec import Struct
 
-from app.domain.catalogue import AdGroup, Campaign, Creative, Placement
+from app.domain.catalogue import AdGroup, Advertiser, Campaign, Creative, Placement
 from app.domain.ids import DAY_MS, ID_PATTERN
 from app.domain.lines import Clicked, Converted, Shown, Ticked, decode
 from app.domain.refusals import Busy
@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # the workers need the words of this file, not a node's kerne
 
 VERDICTS_WAIT_S = 10.0
 FROM_JOURNAL_MS = 2 * DAY_MS  # younger than that is read from the journal, archived or not
-THINGS_PER_SLICE = 1_000
+CREATIVES_PER_SLICE = 500
 _OF_ADS = frozenset({"advertiser", "campaign", "ad_group"})
 _EVENT_KINDS = ("shown", "clicked", "converted")
 _encode_row = msgspec.json.Encoder(decimal_format="number").encode
@@ -61,9 +61,8 @@ async def report(node: Node, asked: Asked) -> bytes:
     Errors  Busy when the verdicts are not written back in time, or no worker is left.
     """
     upto = node.state.position
-    parents = (
-        await _packed_parents(node) if asked.advertisers is not None or _OF_ADS.intersection(asked.by) else []
-    )
+    of_ads = asked.advertisers is not None or _OF_ADS.intersection(asked.by)
+    parents = await packed_above(node, _parents) if of_ads else []
     publishers = {
         thing.id: thing.publisher_id
         for thing in node.state.catalogue.things["placement"].values()
@@ -101,25 +100,25 @@ async def in_worker(
         raise Busy("workers_unavailable", 1000) from error
 
 
-async def _packed_parents(node: Node) -> list[bytes]:
-    """Tell who stands above each creative, in slices of about a millisecond of the loop."""
-    creatives = list(node.state.catalogue.things["creative"].values())
+async def packed_above(
+    node: Node, told: Callable[[Creative, AdGroup, Campaign, Advertiser], Any]
+) -> list[bytes]:
+    """Tell something of each creative and those above it, in slices of a millisecond or two of the loop.
+
+    Shape   MessagePack maps by creative id, one for each slice.
+    """
+    catalogue = node.state.catalogue
+    creatives: list[Any] = list(catalogue.things["creative"].values())
     packed = []
-    for start in range(0, len(creatives), THINGS_PER_SLICE):
-        packed.append(_pack(dict(_parents(node, creatives[start : start + THINGS_PER_SLICE]))))
+    for start in range(0, len(creatives), CREATIVES_PER_SLICE):
+        some = creatives[start : start + CREATIVES_PER_SLICE]
+        packed.append(_pack({creative.id: told(*catalogue.chain(creative)) for creative in some}))
         await asyncio.sleep(0)
     return packed
 
 
-def _parents(node: Node, creatives: Iterable[Any]) -> Iterable[tuple[str, Parent]]:
-    things = node.state.catalogue.things
-    for creative in creatives:
-        assert isinstance(creative, Creative)
-        group = things["ad_group"][creative.ad_group_id]
-        assert isinstance(group, AdGroup)
-        campaign = things["campaign"][group.campaign_id]
-        assert isinstance(campaign, Campaign)
-        yield creative.id, (group.id, campaign.id, campaign.advertiser_id)
+def _parents(_creative: Creative, group: AdGroup, campaign: Campaign, advertiser: Advertiser) -> Parent:
+    return group.id, campaign.id, advertiser.id
 
 
 # In the worker.

@@ -27,6 +27,7 @@ SYSTEMS: tuple[str, ...] = (
 GENDERS = ("F", "M", "O")
 _PLACES = {values: {value: place for place, value in enumerate(values)} for values in (DEVICES, SYSTEMS)}
 VIEW_EDGES = (2, 3, 4, 6, 10)  # earlier views of an ad by the person: 1, 2, 3, 4-5, 6-9, 10 and more
+_VIEW_EDGES = np.array(VIEW_EDGES, dtype=np.int32)  # numpy would make one of a tuple at every request
 AGE_EDGES = (13, 18, 21, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80)
 
 
@@ -137,7 +138,7 @@ def views_rows(views: NDArray[np.int32]) -> NDArray[np.int32]:
     >>> (views_rows(np.array([1, 3, 5, 9, 800])) - BLOCKS["views"].start).tolist()
     [0, 2, 3, 4, 5]
     """
-    rows = BLOCKS["views"].start + np.searchsorted(VIEW_EDGES, views, side="right")
+    rows = BLOCKS["views"].start + _VIEW_EDGES.searchsorted(views, side="right")
     return rows.astype(np.int32)
 
 

@@ -152,22 +152,11 @@ class Catalogue:
         while stack:
             one = stack.pop()
             if isinstance(one, Creative):
-                chain = self._chain(one, thing)
+                chain = self.chain(one, thing)
                 if all(each.status != "archived" for each in chain):
                     yield chain
             else:
                 stack += self._children_of(kind_of(one), one.id)
-
-    def _chain(self, creative: Creative, instead: Thing) -> tuple[Creative, AdGroup, Campaign, Advertiser]:
-        """Find a creative and all above it, one of them replaced."""
-
-        def known(kind: str, identity: str) -> Any:
-            here = kind_of(instead) == kind and instead.id == identity
-            return instead if here else self.things[kind][identity]
-
-        group = known("ad_group", creative.ad_group_id)
-        campaign = known("campaign", group.campaign_id)
-        return creative, group, campaign, known("advertiser", campaign.advertiser_id)
 
     def _children_of(self, kind: str, identity: str) -> Iterator[Thing]:
         for child_kind, child in sorted(self.children.get((kind, identity), ())):
@@ -305,13 +294,24 @@ class Catalogue:
         assert isinstance(advertiser, Advertiser)
         return campaign, advertiser
 
+    def chain(
+        self, creative: Creative, instead: Thing | None = None
+    ) -> tuple[Creative, AdGroup, Campaign, Advertiser]:
+        """Find all above a creative; a thing of the same kind and id stands in for its own."""
+
+        def known(kind: str, identity: str) -> Any:
+            here = instead is not None and kind_of(instead) == kind and instead.id == identity
+            return instead if here else self.things[kind][identity]
+
+        group = known("ad_group", creative.ad_group_id)
+        campaign = known("campaign", group.campaign_id)
+        return creative, group, campaign, known("advertiser", campaign.advertiser_id)
+
     def payers(self, creative_id: str) -> tuple[AdGroup, Campaign]:
         """Find the ad group and campaign that pay for a creative."""
-        creative = self.things["creative"][creative_id]
-        assert isinstance(creative, Creative)
-        group = self.things["ad_group"][creative.ad_group_id]
-        assert isinstance(group, AdGroup)
-        return group, self.above(group)[0]
+        creative: Any = self.things["creative"][creative_id]
+        _, group, campaign, _ = self.chain(creative)
+        return group, campaign
 
     def counted_under(self, creative_id: str) -> NDArray[np.int64]:
         """List what an impression of a creative counts under: each cap above it, and its own views.

@@ -17,11 +17,16 @@ from app.rules.eligibility import EVERYONE, Clause, written
 from app.state.ads import PERSON_TARGETED, Ads, parents_and_self
 from app.state.catalogue import Catalogue, domains
 from app.state.deals import Offer
+from app.state.sets import (
+    BLOCKED_ADVERTISERS,
+    BLOCKED_CREATIVES,
+    EMPTY,
+    ENTERING_DEALS,
+    LONG_AUDIO,
+    LONG_VIDEO,
+)
 
-# Scratch rows of the sets, one use each. EMPTY stays empty.
-EMPTY, ADVERTISERS, CREATIVES, LONG = range(4)  # LONG and the next: one for each timed format
-ENTERING = 8
-_TIMED = ("video", "audio")
+_TIMED = {"video": LONG_VIDEO, "audio": LONG_AUDIO}
 _NOTHING_TOLD: tuple[tuple[object, ...], ...] = ((),) * len(PERSON_TARGETED)
 
 
@@ -142,10 +147,10 @@ def _deal_clause(ads: Ads, ask: Ask, offers: Sequence[Offer]) -> Flat:
     excluded = tuple(row for row in rows if row is not None)
     entering = EMPTY
     if offers:
-        entering = ENTERING
-        ads.sets.rows[ENTERING] = 0
+        entering = ENTERING_DEALS
+        ads.sets.rows[ENTERING_DEALS] = 0
         for offer in offers:
-            ads.sets.rows[ENTERING, : offer.ads.size] |= offer.ads
+            ads.sets.rows[ENTERING_DEALS, : offer.ads.size] |= offer.ads
     if restricted is None:
         return Clause(REASON_NUMBER["deal"], EVERYONE, (), excluded).flat() if excluded else ()
     return Clause(REASON_NUMBER["deal"], restricted, (entering,), excluded).flat()
@@ -160,7 +165,7 @@ def _own_parts(
         timed = name in _TIMED and (demand.duration_min_s or demand.duration_max_s is not None)
         bound = ads.sets.find(("format", name)) if timed else None
         if bound is not None:
-            yield written(_duration_clause(ads, bound, demand, LONG + _TIMED.index(name)))
+            yield written(_duration_clause(ads, bound, demand, _TIMED[name]))
     blocks = [request.blocked, placement.blocked] if placement else [request.blocked]
     if any(block.advertisers for block in blocks):
         yield written(_advertiser_clauses(catalogue, blocks))
@@ -240,8 +245,8 @@ def _advertiser_clauses(catalogue: Catalogue, blocks: list[Blocked]) -> Flat:
         return ()
     blocked = np.zeros(len(catalogue.advertiser_index), dtype=np.bool_)
     blocked[list(found)] = True
-    ads.sets.write(ADVERTISERS, blocked[ads.advertiser[: ads.count]])
-    return Clause(REASON_NUMBER["advertiser_blocked"], EVERYONE, (), (ADVERTISERS,)).flat()
+    ads.sets.write(BLOCKED_ADVERTISERS, blocked[ads.advertiser[: ads.count]])
+    return Clause(REASON_NUMBER["advertiser_blocked"], EVERYONE, (), (BLOCKED_ADVERTISERS,)).flat()
 
 
 def _creative_clauses(ads: Ads, blocks: list[Blocked]) -> Flat:
@@ -251,5 +256,5 @@ def _creative_clauses(ads: Ads, blocks: list[Blocked]) -> Flat:
         return ()
     blocked = np.zeros(ads.count, dtype=np.bool_)
     blocked[places] = True
-    ads.sets.write(CREATIVES, blocked)
-    return Clause(REASON_NUMBER["creative_blocked"], EVERYONE, (), (CREATIVES,)).flat()
+    ads.sets.write(BLOCKED_CREATIVES, blocked)
+    return Clause(REASON_NUMBER["creative_blocked"], EVERYONE, (), (BLOCKED_CREATIVES,)).flat()

@@ -15,13 +15,13 @@ from app.domain.decisions import REASON_NUMBER
 from app.domain.requests import USER_KEY_BYTES, Person
 from app.rules.eligibility import EVERYONE, Clause, bits_of, program
 from app.state.ads import Ads
+from app.state.sets import DISMISSED
 
 CAPACITY = 1 << 18
 PER_USER = 64
 RECORD = np.dtype(
     [("user", f"V{USER_KEY_BYTES}"), ("kind", "u1"), ("index", "<u4"), ("generation", "<u4"), ("at_s", "<u4")]
 )
-_SCRATCH_ROW = 11  # of the sets: behind those of `clauses` and `separation`
 GONE, CREATIVE, ADVERTISER = range(3)  # the kinds of a record; GONE was forgotten before its time
 
 
@@ -41,7 +41,7 @@ def program_of(ads: Ads, away: Away) -> NDArray[np.int32]:
     A place that was given to another ad since is not what they meant.
     Cost    some 10 us at 10,000 ads, for a person who dismissed something.
     """
-    row = ads.sets.rows[_SCRATCH_ROW]
+    row = ads.sets.rows[DISMISSED]
     row[:] = 0
     if away.advertisers:
         advertiser = ads.advertiser[: ads.count]
@@ -53,7 +53,7 @@ def program_of(ads: Ads, away: Away) -> NDArray[np.int32]:
     for at, then in away.creatives:
         if generation.get(at, 0) == then:
             row[at // 64] |= np.uint64(1 << at % 64)
-    return program([Clause(REASON_NUMBER["dismissed"], EVERYONE, (), (_SCRATCH_ROW,))])
+    return program([Clause(REASON_NUMBER["dismissed"], EVERYONE, (), (DISMISSED,))])
 
 
 class Dismissals:

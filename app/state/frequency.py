@@ -90,5 +90,5 @@ class Frequency:
         """Name the row that an ad lights for itself; 0 for none."""
         if not self.seen.size:
             return 0
-        found = np.flatnonzero(self.seen == place)
-        return int(self.rows[found[0]]) if found.size else 0
+        at = (self.seen == place).argmax()
+        return int(self.rows[at]) if self.seen[at] == place else 0

@@ -15,11 +15,11 @@ from app.domain.catalogue import Placement
 from app.domain.decisions import REASON_NUMBER
 from app.rules.eligibility import EVERYONE, Clause, program
 from app.state.catalogue import Catalogue
+from app.state.sets import SAME_ADVERTISER, SAME_CATEGORY
 
 _SAME_ADVERTISER = REASON_NUMBER["same_advertiser"]
 _SAME_CATEGORY = REASON_NUMBER["same_category"]
-# Scratch rows of the sets, behind those of `clauses`.
-_RIVALS = {_SAME_ADVERTISER: 9, _SAME_CATEGORY: 10}
+_RIVALS = {_SAME_ADVERTISER: SAME_ADVERTISER, _SAME_CATEGORY: SAME_CATEGORY}  # scratch rows of the sets
 
 
 def program_of(catalogue: Catalogue, placement: Placement, above: Sequence[int]) -> NDArray[np.int32]:

@@ -14,7 +14,11 @@ from app.rules.eligibility import EVERYONE, Clause, bits_of, written
 Answer = TypeVar("Answer")
 _UNASKED: Any = object()
 MEMORY = 20_000
-SCRATCH = 16  # the first rows are scratch, for conditions of one request that no stored set answers
+# The first rows are scratch, for conditions of one request that no stored set answers; EMPTY stays empty.
+(
+    EMPTY, BLOCKED_ADVERTISERS, BLOCKED_CREATIVES, LONG_VIDEO, LONG_AUDIO, ENTERING_DEALS,
+    SAME_ADVERTISER, SAME_CATEGORY, DISMISSED, SCRATCH,
+) = range(10)  # fmt: skip
 PARTICIPATION = SCRATCH  # behind them 64 rows are pacing's (app.state.participation)
 RESERVED = PARTICIPATION + 64
 

@@ -16,7 +16,8 @@ from app.domain.refusals import Refused
 from app.flows.feedback import line_of, sees_ad, take_event
 from app.flows.node import Node
 from app.state.apply import Receipt
-from app.web.ads import money, unread
+from app.web.ads import money
+from app.web.ads_in import unread
 from app.web.asgi import JSON, Answer, Asked
 from app.web.tokens import Tokens
 

@@ -32,7 +32,7 @@ from app.offline.sample import sample_catalogue
 from app.state.apply import apply
 from app.state.choose import Chooser
 from app.state.state import State
-from app.web.ads import read_ads
+from app.web.ads_in import read_ads
 from app.web.catalogue.importing import parse_line
 
 NOW_MS = 1_800_000_000_000

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.domain.requests import AdRequest
-from app.web.ads import read_ads
+from app.web.ads_in import read_ads
 from app.web.privacy.signals import personal_of
 from tests.web.openrtb.bodies import read
 from tests.web.openrtb.test_privacy import GOOD
