@@ -15,12 +15,13 @@ import msgspec
 
 from app.domain.keys import KEY_START, ApiKey, Caller, caller_with
 from app.domain.lines import Keyed
-from app.domain.refusals import Refused
+from app.domain.refusals import FieldError, Refused
 from app.flows.node import Node
 from app.state.keys import DIGEST_BYTES
 
 MAX_KEYS = 1_000
 SECRET_BYTES = 32
+MAX_ERRORS = 100
 _NO_DIGEST = bytes(DIGEST_BYTES)
 
 
@@ -33,16 +34,25 @@ async def make_key(
 ) -> tuple[ApiKey, str]:
     """Make a key, in force when this returns; the text is never told again.
 
-    Errors  Refused `too_many_keys`.
+    Errors  Refused, in this order: `invalid` (advertisers that do not exist), `too_many_keys`.
     """
+    known = node.state.catalogue.things["advertiser"]
+    unknown = [(at, each) for at, each in enumerate(advertiser_ids or ()) if each not in known]
+    if unknown:
+        errors = tuple(
+            FieldError(f"advertiser_ids[{at}]", "unknown_advertiser", f"there is no advertiser {each}")
+            for at, each in unknown[:MAX_ERRORS]
+        )
+        raise Refused("invalid", f"{errors[0].field}: {errors[0].message}", errors=errors)
     if len(node.state.keys.by_id) >= MAX_KEYS:
         raise Refused("too_many_keys", f"there are {MAX_KEYS} keys: revoke some")
+    bound = None if advertiser_ids is None else tuple(dict.fromkeys(advertiser_ids))
     identity = node.fresh_id()
     text = f"{KEY_START}{identity}_{secrets.token_urlsafe(SECRET_BYTES)}"
     now_ms = node.now_ms()
     key = ApiKey(
         id=identity, name=name, scopes=scopes, digest=sha256(text.encode()).digest(), made_at_ms=now_ms,
-        advertiser_ids=advertiser_ids, expires_at_ms=expires_at_ms,
+        advertiser_ids=bound, expires_at_ms=expires_at_ms,
     )  # fmt: skip
     await node.submit(Keyed(at_ms=now_ms, key=key))
     return key, text

@@ -6,6 +6,7 @@ A refusal crosses back as a value: an exception would have to be built anew by t
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,10 +54,12 @@ async def find_record(node: Node, decision_id: bytes) -> Record:
     raise Refused("unknown_decision", "no decision is kept under this id", "id")
 
 
-async def find_by_request(node: Node, request_id: str, limit: int) -> list[Record]:
-    """List the decisions taken for a caller's request id, the latest first."""
+async def find_by_request(
+    node: Node, request_id: str, limit: int, wanted: Callable[[Record], bool]
+) -> list[Record]:
+    """List the decisions taken for a request id that are wanted, the latest first, `limit` at most."""
     await asyncio.to_thread(node.decisions.flush)
-    return await asyncio.to_thread(node.decisions.by_request, request_id, limit)
+    return await asyncio.to_thread(node.decisions.by_request, request_id, limit, wanted)
 
 
 async def replay(node: Node, record: Record) -> Replayed:

@@ -20,7 +20,7 @@ import threading
 from array import array
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import cast
@@ -36,6 +36,7 @@ KEY_BYTES = 14  # of a decision id: the part that all placements of a request sh
 MAX_BYTES = 2 * 1024**3
 MAX_BUFFERED = 20_000
 FLUSH_S = 0.2
+MAX_LOOKED_AT = 5_000
 _CHUNK = 1_000  # records written at a time, and oldest ones deleted, so that no step takes long
 _BATCH = 200  # records in a row; between rows the thread that decides gets its turn
 _WAL_BYTES = 16 * 1024**2
@@ -109,13 +110,17 @@ class DecisionReader:
         found = self._records(self._numbers_of(_hash_of_key(key)))
         return next((each for each in found if each.request_key[:KEY_BYTES] == key), None)
 
-    def by_request(self, request_id: str, limit: int) -> list[Record]:
-        """List the decisions taken for a request id of the caller's, the latest first.
+    def by_request(
+        self, request_id: str, limit: int, wanted: Callable[[Record], bool] = lambda record: True
+    ) -> list[Record]:
+        """List the decisions taken for a request id of the caller's, those that are wanted, the latest first.
 
-        Cost    as `get`, and some 0.1 ms for each batch of which some are listed.
+        Cost    as `get`, and some 0.1 ms for each batch of which some are looked at: at most the latest
+                MAX_LOOKED_AT of that id, since callers may send one id, or none, with every request.
         """
         found = self._records(self._numbers_of(_hash_of_request(request_id)))
-        return list(islice((each for each in found if each.request.request_id == request_id), limit))
+        same = islice((each for each in found if each.request.request_id == request_id), MAX_LOOKED_AT)
+        return list(islice(filter(wanted, same), limit))
 
     def sample(self, count: int, seed: int, after_position: int = 0) -> list[Record]:
         """Draw records spread evenly over those behind a position, in the order of their positions.

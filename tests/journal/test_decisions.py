@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from app.domain.decisions import Record
 from app.domain.requests import AdRequest
+from app.journal import decisions
 from app.journal.decisions import DecisionReader, DecisionStore
 from tests.journal.samples import record
 
@@ -47,6 +48,22 @@ def test_requests_are_listed_latest_first(store: DecisionStore) -> None:
     assert store.by_request("r-10", 10) == [record(21), record(20)]
     assert store.by_request("r-10", 1) == [record(21)]
     assert store.by_request("r-99", 10) == []
+
+
+def test_the_limit_counts_wanted_ones_alone(store: DecisionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(1, 41):
+        store.put(request_of(number, "same"))
+    store.flush()
+
+    def early(record: Record) -> bool:
+        return record.choice.position <= 30
+
+    def found(limit: int) -> list[int]:
+        return [each.choice.position for each in store.by_request("same", limit, early)]
+
+    assert found(3) == [30, 29, 28]
+    monkeypatch.setattr(decisions, "MAX_LOOKED_AT", 11)
+    assert found(3) == [30], "of one id with every request, the latest are looked at"
 
 
 def test_the_wanted_of_a_time_are_found(store: DecisionStore) -> None:

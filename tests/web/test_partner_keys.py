@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.domain.catalogue import Advertiser
 from app.domain.keys import SCOPES
 from app.flows.keys import make_key, revoke_key
 from tests.web.public_port import JSON, TOP, PublicPort, public_port
@@ -23,6 +24,7 @@ DOORS: list[tuple[str, dict[str, Any], str]] = [
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicPort]:
     with public_port(tmp_path_factory.mktemp("closed"), open_doors=False) as port:
+        port.register(Advertiser(id="adv-2"))
         yield port
 
 

@@ -28,6 +28,7 @@ from app.web.admin.funnel import funnel_router
 from app.web.admin.keys import keys_router
 from app.web.admin.metrics import metrics
 from app.web.admin.quality import quality_router
+from app.web.admin.queries import close_queries
 from app.web.admin.refunds import refunds_router
 from app.web.admin.reports import reports_router
 from app.web.admin.users import users_router
@@ -84,6 +85,7 @@ def admin_app(
         audiences_router(node),
     )
     for router in routers:
+        close_queries(router.routes)
         app.router.routes.extend(router.routes)  # flat, so that a 405 can tell every method of its path
     app.openapi = lambda: document_of(app)  # type: ignore[method-assign] # FastAPI's own way to extend it
     _install_refusals(app)

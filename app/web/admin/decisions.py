@@ -54,13 +54,17 @@ def decisions_router(node: Node) -> APIRouter:
         request_id: Annotated[str, Query(description="The request id that the caller sent")],
         limit: Annotated[str, Query(description="1 to 100", json_schema_extra=_LIMIT)] = "20",
     ) -> Response:
-        """List the decisions taken for a request id, the latest first."""
+        """List the decisions taken for a request id, the latest first.
+
+        A key that is bound to advertisers is told of those that an ad of theirs won, among the latest 5,000.
+        """
         if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MAX_LISTED):
             raise refused([FieldError("limit", "out_of_range", f"must be from 1 to {MAX_LISTED}")])
         caller = caller_in(request.scope)
-        records = await find_by_request(node, request_id, int(limit))
-        own = [record for record in records if _concerns(record, caller)]
-        return _answer({"items": [await _describe(node, record, caller) for record in own]})
+        records = await find_by_request(
+            node, request_id, int(limit), lambda record: _concerns(record, caller)
+        )
+        return _answer({"items": [await _describe(node, record, caller) for record in records]})
 
     @router.get("/v1/decisions/{id}", response_model=None, responses=answers(DECISION, 200, 404, 410))
     async def get_decision(request: Request) -> Response:

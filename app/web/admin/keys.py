@@ -67,7 +67,7 @@ def keys_router(node: Node) -> APIRouter:
         """Make a key. Its text is in this answer and nowhere else."""
         wanted = _read(bytes(await read_body(request, MAX_BODY_BYTES)))
         expires_at_ms = _expiry(wanted.expires_at, node.now_ms())
-        bound = tuple(dict.fromkeys(wanted.advertiser_ids)) if wanted.advertiser_ids is not None else None
+        bound = tuple(wanted.advertiser_ids) if wanted.advertiser_ids is not None else None
         scopes = tuple(scope for scope in SCOPES if scope in wanted.scopes)
         key, text = await make_key(node, wanted.name, scopes, bound, expires_at_ms)
         headers = {"Location": f"/v1/keys/{key.id}", "Cache-Control": "no-store"}

@@ -225,6 +225,19 @@ def test_a_decision_tells_a_bound_key_of_its_own_ads_alone(bound: Bound) -> None
     assert [item["placements"] for item in listed] == [told["placements"]]
 
 
+def test_a_limit_counts_own_decisions_alone(bound: Bound) -> None:
+    """Ten decisions without an own ad are the latest of that id; two with one lie before them."""
+    node = bound.server.node
+    own = [decide(node, ask_for("plc-1", count=20, request_id="often")) for _ in range(2)]
+    for _ in range(10):
+        decide(node, ask_for("unknown", request_id="often"))
+    listed = bound.get("/v1/decisions?request_id=often&limit=2").json()["items"]
+    told = [item["placements"][0]["decision_id"] for item in listed]
+    assert told == [ids.to_text(each.choice.placed[0].decision_id) for each in reversed(own)]
+    everything = bound.server.get("/v1/decisions?request_id=often&limit=2").json()["items"]
+    assert [item["placements"][0]["no_ad"] for item in everything] == ["unknown_placement"] * 2
+
+
 def test_a_decision_without_own_ads_is_not_there(bound: Bound) -> None:
     other = decide(bound.server.node, ask_for("unknown", request_id="empty"))
     text = ids.to_text(other.choice.placed[0].decision_id)

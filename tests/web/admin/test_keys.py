@@ -156,6 +156,8 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"name": "x", "scopes": "ads"},                           "scopes",         "no list"),
     ({"name": "x", "scopes": ["ads"], "advertiser_ids": []},   "advertiser_ids", "bound to none"),
     ({"name": "x", "scopes": ["ads"], "advertiser_ids": ["/"]}, "advertiser_ids[0]", "no id"),
+    ({"name": "x", "scopes": ["ads"], "advertiser_ids": ["adv-1", "adv-1", "adv-9"]},
+     "advertiser_ids[2]", "nobody's"),
     ({"name": "x", "scopes": ["ads"], "expires_at": "2001-01-01T00:00:00Z"}, "expires_at", "past"),
     ({"name": "x", "scopes": ["ads"], "expires_at": "2100-01-01T00:00:00"}, "expires_at", "no offset"),
     ({"name": "x", "scopes": ["ads"], "key": "mine"},          "key",            "unknown field"),
