@@ -71,7 +71,9 @@ def _fit_text(result: FitResult, out: Path | None) -> str:
 def replay_command(
     log: Annotated[Path, typer.Argument(metavar="LOG", help="CSV, TSV, Parquet or JSONL; gzip.")],
     schema: Annotated[Path, typer.Option(help="Which fields light which rows and columns (TOML).")],
-    model: Annotated[str, typer.Option(help="ftrl, or main: main cells alone.")] = "ftrl",
+    model: Annotated[
+        str, typer.Option(help="ftrl; main: main cells alone; hctr: historical rates.")
+    ] = "ftrl",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     alpha: Annotated[float, typer.Option(help="Learning rate of main cells.")] = 0.1,
     cross_alpha: Annotated[float, typer.Option(help="Learning rate of crosses.")] = 0.02,

@@ -12,27 +12,29 @@ from numpy.typing import NDArray
 
 from app.offline.logs import numbers_of
 from app.offline.schema import Field
+from app.rules.learner import I32, fields_of
 
 
-def encode(fields: tuple[Field, ...], log: pl.DataFrame, part: str) -> tuple[NDArray[np.int32], int]:
+def encode(fields: tuple[Field, ...], log: pl.DataFrame, part: str) -> tuple[I32, I32]:
     """Light one place for each field of each row, beside place 0, which is always lit.
 
     A missing value has a place too: of its own in values and buckets, hashed in hashes.
-    Shape   (k, 1 + fields) int32, and how many places there are in all.
+    Shape   (k, 1 + fields); and the field of every place there is, field 0 that of place 0.
     Errors  Refused bad_value where a bucket's field is not a number.
 
     >>> log = pl.DataFrame({"age": ["19", "20", "55", None]})
-    >>> lit, count = encode((Field("age", "bucket", edges=(20.0, 30.0)),), log, "rows")
-    >>> lit[:, 1].tolist(), count
-    ([1, 2, 3, 4], 5)
+    >>> lit, field_of = encode((Field("age", "bucket", edges=(20.0, 30.0)),), log, "rows")
+    >>> lit[:, 1].tolist(), field_of.tolist()
+    ([1, 2, 3, 4], [0, 1, 1, 1, 1])
     """
     lit = np.zeros((log.height, 1 + len(fields)), np.int32)
-    first = 1
+    first, sizes = 1, []
     for k, field in enumerate(fields):
         places, count = _places(field, log[field.field], f"{part}[{k}].field")
         lit[:, k + 1] = first + places
         first += count
-    return lit, first
+        sizes.append(count)
+    return lit, fields_of(tuple(sizes))
 
 
 def _places(field: Field, column: pl.Series, place: str) -> tuple[NDArray[np.int64], int]:

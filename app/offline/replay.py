@@ -13,11 +13,18 @@ from app.domain.refusals import Refused
 from app.offline.encode import encode
 from app.offline.logs import Log, read_log
 from app.offline.schema import Schema, read_schema
-from app.rules import ftrl
 from app.rules.evaluation import Metrics, measure
 from app.rules.ftrl import Rates
+from app.rules.ftrl_learner import ftrl_learner, main_learner
+from app.rules.hctr import hctr_learner
+from app.rules.learner import Learner, Samples, Space, fields_of, single
 
-MODELS = ("ftrl", "main")  # main: main cells alone, whatever the schema says
+Make = Callable[[Space, Rates], Learner]
+MODELS: dict[str, Make] = {
+    "ftrl": ftrl_learner,
+    "main": main_learner,  # main cells alone, whatever the schema says
+    "hctr": lambda space, rates: hctr_learner(space),
+}
 PRIOR_ROWS = 1_000
 CHUNK_ROWS = 50_000
 MOST_CELLS = 1 << 28  # 20 bytes each, where touched
@@ -62,10 +69,13 @@ def replay_file(
     if model not in MODELS:
         raise Refused("unknown_model", f"no model {model!r}; known: {', '.join(MODELS)}", "model")
     read = read_schema(schema)
-    ftrl.warm()
+    make = MODELS[model if read.crosses or model != "ftrl" else "main"]
+    warm(make)
     started = perf_counter()
     rows = read_log(log, read, schema.parent)
-    p = replay_log(rows, read, crosses=read.crosses and model != "main", rates=rates, progress=progress)
+    space, samples = encoded(rows, read)
+    check_size(space, model)
+    p = progressive(make(space, rates or Rates()), samples, progress)
     seconds = perf_counter() - started
     half = p.size // 2
     return ReplayResult(
@@ -93,31 +103,36 @@ def prior_of(schema: Schema, impressions: NDArray[np.float64], clicks: NDArray[n
     return min(float((clicked + 1.0) / (shown + 100.0)), 1.0 - 1e-6)  # a log of clicks alone exceeds 1
 
 
-def replay_log(
-    log: Log, schema: Schema, *, crosses: bool, rates: Rates | None = None, progress: Progress | None = None
-) -> NDArray[np.float64]:
-    """The predictions, each made before its row was learned. Shape (k,)."""
-    rows, row_count = encode(schema.rows, log.fields, "rows")
-    columns, stride = encode(schema.columns, log.fields, "columns")
-    if not crosses:  # the same main cells side by side, instead of a matrix with nothing inside
-        rows = np.concatenate([rows, columns[:, 1:] + (row_count - 1)], axis=1, dtype=np.int32)
-        row_count, stride, columns = row_count + stride - 1, 1, np.zeros((rows.shape[0], 1), np.int32)
-    cell_count = row_count * stride
-    if cell_count > MOST_CELLS:
-        message = (
-            f"{row_count} rows x {stride} columns are too many: hash the largest fields into fewer places"
-        )
-        raise Refused("too_large", message, "schema")
-    sums = np.zeros(cell_count), np.zeros(cell_count), np.zeros(cell_count, np.float32)
-    prior = prior_of(schema, log.impressions, log.clicks)
-    logit = float(np.log(prior / (1.0 - prior)))
-    hyper, p = (rates or Rates()).array(), np.empty(rows.shape[0])
+def encoded(log: Log, schema: Schema) -> tuple[Space, Samples]:
+    """What each row of a log lights, and the space that it is of."""
+    rows, row_fields = encode(schema.rows, log.fields, "rows")
+    columns, column_fields = encode(schema.columns, log.fields, "columns")
+    space = Space(row_fields, column_fields, prior_of(schema, log.impressions, log.clicks))
+    return space, Samples(rows, columns, log.impressions, log.clicks)
+
+
+def check_size(space: Space, model: str) -> None:
+    """Refuse a matrix that memory would not hold.
+
+    Errors  Refused too_large.
+    """
+    if model == "ftrl" and space.row_count * space.column_count > MOST_CELLS:
+        message = f"{space.row_count} rows x {space.column_count} columns are too many: hash the largest"
+        raise Refused("too_large", f"{message} fields into fewer places", "schema")
+
+
+def warm(make: Make) -> None:
+    """Compile a learner's kernels, or load them, before a clock runs."""
+    learner = make(Space(fields_of((1,)), fields_of((1,))), Rates())
+    learner.learn(learner.fresh(), single([0, 1], [0, 1], 2.0, 1.0))
+
+
+def progressive(learner: Learner, samples: Samples, progress: Progress | None = None) -> NDArray[np.float64]:
+    """The predictions of a fresh learner, each made before its sample was learned. Shape (k,)."""
+    state, p = learner.fresh(), np.empty(len(samples))
     for first in range(0, p.size, CHUNK_ROWS):
-        part = slice(first, first + CHUNK_ROWS)
-        shown, clicked = log.impressions[part], log.clicks[part]
-        ftrl.learn_log(
-            *sums, rows[part], columns[part], stride, ftrl.NO_MAIN_ONLY, shown, clicked, logit, hyper, p[part]
-        )
+        last = min(first + CHUNK_ROWS, p.size)
+        p[first:last] = learner.learn(state, samples.part(first, last))
         if progress is not None:
-            progress(min(first + CHUNK_ROWS, p.size), p.size)
+            progress(last, p.size)
     return p

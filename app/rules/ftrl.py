@@ -258,24 +258,65 @@ def derive_weights(z: F64, n: F64, w: F32, first_row: int, first_column: int, hy
 
 
 @_kernel
+def lit_count(places: NDArray[np.int32]) -> int:
+    """How many places of a sample are lit: those before the first negative one."""
+    count = 0
+    while count < places.size and places[count] >= 0:
+        count += 1
+    return count
+
+
+@_kernel
 def learn_log(
     z: F64, n: F64, w: F32, rows: NDArray[np.int32], columns: NDArray[np.int32], stride: int,
     main_only_from: int, impressions: F64, clicks: F64, prior_logit: float, hyper: F64, out_p: F64,
 ) -> None:  # fmt: skip
     """Predict, then learn, each sample of a log in order; out_p holds the predictions made before learning.
 
-    Shape   rows (k, R), columns (k, C), the rest (k,). main_only_from=1 learns main cells alone.
+    Shape   rows (k, R), columns (k, C), negative behind what is lit; the rest (k,). main_only_from=1 learns
+            main cells alone.
     Cost    96 cells a sample: under 10 us.
     """
     cells = np.empty(rows.shape[1] * columns.shape[1], np.int64)
     for k in range(rows.shape[0]):
-        main_count, total = cells_of(rows[k], columns[k], stride, main_only_from, cells)
+        row, column = rows[k, : lit_count(rows[k])], columns[k, : lit_count(columns[k])]
+        main_count, total = cells_of(row, column, stride, main_only_from, cells)
         if impressions[k] <= 1.0:
             out_p[k] = learn(z, n, w, cells, main_count, total, prior_logit, impressions[k], clicks[k], hyper)
         else:
             out_p[k] = learn_large(
                 z, n, w, cells, main_count, total, prior_logit, impressions[k], clicks[k], hyper
             )
+
+
+@_kernel
+def predict_log(
+    w: F32, rows: NDArray[np.int32], columns: NDArray[np.int32], stride: int, main_only_from: int,
+    prior_logit: float, out_p: F64,
+) -> None:  # fmt: skip
+    """Predict each sample of a log, and learn nothing. Shapes as in `learn_log`."""
+    cells = np.empty(rows.shape[1] * columns.shape[1], np.int64)
+    for k in range(rows.shape[0]):
+        row, column = rows[k, : lit_count(rows[k])], columns[k, : lit_count(columns[k])]
+        _, total = cells_of(row, column, stride, main_only_from, cells)
+        out_p[k] = sigmoid(logit_of(w, cells, total, prior_logit))
+
+
+@_kernel
+def unlearn_log(
+    z: F64, n: F64, w: F32, rows: NDArray[np.int32], columns: NDArray[np.int32], stride: int,
+    main_only_from: int, impressions: F64, clicks: F64, learned_p: F64, hyper: F64,
+) -> None:  # fmt: skip
+    """Take samples back, the last first; learned_p is what `learn_log` gave for them.
+
+    Samples of many impressions were learned in steps whose p is not kept: they are taken back in one.
+    """
+    cells = np.empty(rows.shape[1] * columns.shape[1], np.int64)
+    for k in range(rows.shape[0] - 1, -1, -1):
+        row, column = rows[k, : lit_count(rows[k])], columns[k, : lit_count(columns[k])]
+        main_count, total = cells_of(row, column, stride, main_only_from, cells)
+        gradient, advance = sums_of(learned_p[k], impressions[k], clicks[k])
+        unlearn(z, n, w, cells, main_count, total, gradient, advance, hyper)
 
 
 def warm() -> None:

@@ -103,6 +103,16 @@ def test_a_replay_is_what_a_plain_learner_does_row_by_row(tmp_path: Path, model:
     assert (result.model, result.samples, result.clicks) == (model, 200, int(rows["click"].sum()))
 
 
+def test_historical_rates_are_a_model_too(tmp_path: Path) -> None:
+    """200 rows of 3 items that are clicked alike: predictions stay near the rate of all."""
+    rows = rows_of_a_log()
+    result = replayed(tmp_path, written(tmp_path, "log.csv", rows), model="hctr")
+    assert result.p[0] == pytest.approx(0.1)
+    assert result.all.calibration == pytest.approx(1.0, abs=0.4)
+    assert result.all.ne is not None
+    assert result.all.ne < 1.1
+
+
 def test_crosses_false_is_the_model_main(tmp_path: Path) -> None:
     log = written(tmp_path, "log.csv", rows_of_a_log())
     no_crosses = replayed(tmp_path, log, schema="crosses = false\n" + SCHEMA)
@@ -182,9 +192,9 @@ def test_the_hash_is_fixed_for_ever() -> None:
 
 def test_fields_get_blocks_of_their_own() -> None:
     log = pl.DataFrame({"a": ["x", None, "y", "x"], "b": ["5", "-1", "", "nan"]})
-    lit, count = encode((Field("a", "value"), Field("b", "bucket", edges=(0.0, 5.0))), log, "rows")
+    lit, field_of = encode((Field("a", "value"), Field("b", "bucket", edges=(0.0, 5.0))), log, "rows")
     assert lit.tolist() == [[0, 1, 6], [0, 2, 4], [0, 3, 7], [0, 1, 7]]
-    assert count == 1 + 3 + 4
+    assert field_of.tolist() == [0, 1, 1, 1, 2, 2, 2, 2]
 
 
 # ------------------------------------------------------------------------------------ refusals
