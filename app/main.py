@@ -52,7 +52,7 @@ from app.web.explain import explain
 from app.web.links import Links
 from app.web.listening import NAMES, bound, handed_over, is_loopback, url_of
 from app.web.public import public_app
-from app.web.server import Server, protocol_of, server_of
+from app.web.server import Server, server_of
 from app.web.tokens import Tokens
 
 LOG = structlog.get_logger()
@@ -202,8 +202,7 @@ async def serve(settings: Settings, data: Path, listen: Listen, on_ready: Callab
             links = Links(node.settings.public_url, tokens)
             ads = AdsDoor(node, links, tokens, admin=True, explain=explain)
             admin_port = admin_app(node, admin_key_hash=key_hash, ads_door=ads)
-            protocol = protocol_of(node)
-            servers = [server_of(app, protocol) for app in (public_app(node, tokens, links), admin_port)]
+            servers = [server_of(app, node) for app in (public_app(node, tokens, links), admin_port)]
             stopping = asyncio.Event()
             for one in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(one, stopping.set)

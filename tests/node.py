@@ -48,7 +48,7 @@ from app.state.apply import Outcome, Receipt
 from app.state.choose import Chooser
 from app.state.state import State
 from app.web.server import Server as HttpServer
-from app.web.server import protocol_of, server_of
+from app.web.server import server_of
 
 Result = TypeVar("Result")
 COLUMNS = 512
@@ -237,7 +237,7 @@ def serving(
 
     async def main() -> None:
         async with running_node(tmp_path, **options) as node:
-            server = server_of(make_app(node), protocol_of(node))
+            server = server_of(make_app(node), node)
             made.append((node, asyncio.get_running_loop(), server))
             ready.set()
             await server.serve(sockets=[listener])

@@ -52,10 +52,9 @@ class Limiter:
         self.longest_wait_s = longest_wait_s
         self.clock_s = clock_s
         self.draining = False  # each connection is to end with its next answer
-        self.coming = 0  # let in by the server, their tasks not begun yet
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[Callable[[], None]] = deque()
         self._room = 1  # who may still go in this turn without waiting
-        self._scheduled = False
+        self._scheduled, self._scheduled_s = False, 0.0
         self._cost_s = _FIRST_COST_S  # of one answer
         self._interval_s = _FIRST_COST_S  # between two answers while there is a queue, all else included
         self._turned_s, self._woken = 0.0, 0
@@ -68,17 +67,17 @@ class Limiter:
     @property
     def wait_s(self) -> float:
         """How long an ad request that comes now would wait."""
-        return (len(self._waiting) + self.coming) * max(self._interval_s, self._cost_s)
+        return len(self._waiting) * max(self._interval_s, self._cost_s)
 
     def full(self) -> bool:
         """Say whether an ad request that comes now is refused. Cost: well under a microsecond."""
-        waiting = len(self._waiting) + self.coming
+        waiting = len(self._waiting)
         if waiting < FEW_WAITING:
             return waiting >= self.most_waiting
         return waiting >= self.most_waiting or self.wait_s > self.longest_wait_s
 
-    async def turn(self) -> None:
-        """Wait for a turn; returns at once while there is room in the present one.
+    def take(self, work: Callable[[], None]) -> None:
+        """Do a piece of work when its turn comes: at once while there is room in the present one.
 
         Errors  Busy `overloaded`.
         """
@@ -86,11 +85,24 @@ class Limiter:
             self._schedule()
         if self._room > 0 and not self._waiting:
             self._room -= 1
-            return
-        if self.full():
+            work()
+        elif self.full():
             raise Busy("overloaded", RETRY_MS)
-        place = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
+        else:
+            self._waiting.append(work)
+
+    async def turn(self) -> None:
+        """Wait for a turn; returns at once while there is room in the present one.
+
+        Errors  Busy `overloaded`.
+        """
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def go() -> None:
+            if not place.done():  # else its caller has hung up
+                place.set_result(None)
+
+        self.take(go)
         await place
 
     def answered(self, cost_s: float) -> None:
@@ -99,12 +111,16 @@ class Limiter:
         self._cost_s += (bounded - self._cost_s) * _EASE
 
     def _schedule(self) -> None:
-        self._scheduled = True
+        self._scheduled, self._scheduled_s = True, self.clock_s()
         asyncio.get_running_loop().call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
-        """Begin a turn: those who waited longest go first. Sockets were read since the last one."""
+        """Begin a turn: those who waited longest go first. Sockets were read since the last one.
+
+        A turn waits for the loop like any request: it tells how long, for those that were answered in it.
+        """
         now_s = self.clock_s()
+        self.began(now_s - self._scheduled_s)
         if self._woken:
             lap_s = now_s - self._turned_s
             self.lap_s = max(lap_s, self.lap_s * (1 - _EASE))
@@ -112,18 +128,16 @@ class Limiter:
             self._interval_s += (interval_s - self._interval_s) * _EASE
         else:
             self.lap_s = 0.0
-        self._turned_s, self._woken = now_s, 0
         room = max(1, int(TURN_S / self._cost_s))
-        while room and self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():  # else its caller has hung up
-                place.set_result(None)
-                self._woken += 1
-                room -= 1
-        self._room = room
-        self._scheduled = False
-        if self._woken:
-            self._schedule()
+        going = min(room, len(self._waiting))
+        self._turned_s, self._woken, self._room = now_s, going, room - going
+        try:
+            for _ in range(going):
+                self._waiting.popleft()()
+        finally:
+            self._scheduled = False
+            if going:
+                self._schedule()
 
     # How long everybody waits.
 
@@ -142,8 +156,7 @@ class Limiter:
 
     def sheds_admin(self) -> bool:
         """Say whether operators' work is put off."""
-        waiting = len(self._waiting) + self.coming
-        queued = waiting >= FEW_WAITING and self.wait_s > self.longest_wait_s * ADMIN_QUEUE_SHARE
+        queued = len(self._waiting) >= FEW_WAITING and self.wait_s > self.longest_wait_s * ADMIN_QUEUE_SHARE
         return self._standing_s > ADMIN_WAIT_S or queued
 
     def sheds_impressions(self) -> bool:

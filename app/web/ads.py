@@ -59,7 +59,7 @@ class AdsDoor:
         self.admin = admin
         self.explain = explain
 
-    async def __call__(self, asked: Asked) -> Answer:
+    def __call__(self, asked: Asked) -> Answer:
         now_ms = self.node.now_ms()
         wanted = read_ads(
             asked.body,

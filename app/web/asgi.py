@@ -1,13 +1,15 @@
 """A hot route as a bare ASGI callable: read the body, call the handler, send the answer, count it.
 
-Starlette routes to it and does nothing else, so that a request costs no Request and Response objects.
+Starlette routes to it and does nothing else, so that a request costs no Request and Response objects. What
+is asked most, ads, needs not even the messages and the task of ASGI: `AdDoor.answer` is all of it but the
+reading and the writing, for a server that does these itself (`app/web/server.py`).
 """
 
 from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -23,7 +25,7 @@ from app.web.problems import PROBLEM_JSON, body_of, headers_of, problem_of
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
+Headers = Sequence[tuple[bytes, bytes]]
 
 LOG = structlog.get_logger()
 MAX_BODY = 1 << 20
@@ -32,7 +34,6 @@ JSON = (b"content-type", b"application/json")
 NO_STORE = (b"cache-control", b"no-store, private")
 FIRST_BYTE = "adjudge.first_byte_s"  # in a scope: when the request's first byte was read, on perf_counter
 LAP = "adjudge.lap_s"  # in a scope: how long the loop was lately away from its sockets
-COMING = "adjudge.coming"  # in a scope: the server has counted this request as coming
 LATE_MS = 5.0
 _GZIP_WORTH = 1_400  # under a packet there is nothing to gain
 
@@ -91,8 +92,7 @@ Handler = Callable[[Asked], Awaitable[Answer]]
 class Door:
     """One route. `refuse` turns refusals into answers where the trade wants other than problem+json.
 
-    `guard` says who may come in, before the body is read. A `limited` route takes turns, and is refused
-    when the queue is full.
+    `guard` says who may come in, before the body is read.
     """
 
     def __init__(
@@ -103,14 +103,11 @@ class Door:
         node: Node,
         refuse: Callable[[Refused | Busy], Answer] | None = None,
         guard: Guard | None = None,
-        *,
-        limited: bool = False,
     ) -> None:
         self.methods = methods
         self.handler = handler
         self.refuse = refuse or problem_answer
         self.guard = guard
-        self.limited = limited
         self.limiter = node.limiter
         self._outcomes: dict[str, Any] = {}
         self._missing, counters = node.missing, node.counters
@@ -121,10 +118,9 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = self._began(scope)
         if scope["method"] not in self.methods:
-            refused = Refused("method_not_allowed", f"{scope['method']} is not taken here")
-            answer = problem_answer(refused)
-            answer.headers.append((b"allow", ", ".join(self.methods).encode()))
-            await _send(send, answer, scope)
+            refused = problem_answer(Refused("method_not_allowed", f"{scope['method']} is not taken here"))
+            allow = (b"allow", ", ".join(self.methods).encode())
+            await _send(send, refused._replace(headers=[*refused.headers, allow]), scope)
             return
         if self._missing:
             await _send(send, self.refuse(Busy("not_ready", 1000)), scope)
@@ -132,20 +128,15 @@ class Door:
         try:
             if self.guard is not None:
                 self.guard(scope)
-            if self.limited:
-                answer = await self._in_turn(scope, receive)
-            else:
-                body = await read_body(scope, receive) if scope["method"] == "POST" else b""
-                answer = await self.handler(Asked(scope, body))
-        except (Refused, Busy) as error:
-            if isinstance(error, Busy):
-                self._shed.labels(error.code).inc()
-            answer = self.refuse(error)
-        except Exception:
-            LOG.exception("bug", path=scope["path"])
-            answer = Answer(500, body_of(500, "internal", None), [PROBLEM], "internal")
+            answer = await self._answer(scope, receive)
+        except Exception as error:
+            answer = self.failed(scope, error)
         await _send(send, answer, scope)
-        self._count(answer.outcome, perf_counter() - started)
+        self.count(answer.outcome, perf_counter() - started)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        body = await read_body(scope, receive) if scope["method"] == "POST" else b""
+        return await self.handler(Asked(scope, body))
 
     def _began(self, scope: Scope) -> float:
         """Note how long the request waited for the loop; tells when its first byte came."""
@@ -153,21 +144,19 @@ class Door:
         first_byte_s: float = scope.setdefault(FIRST_BYTE, now_s)
         scope[LAP] = self.limiter.lap_s
         self.limiter.began(now_s - first_byte_s)
-        if scope.pop(COMING, False):
-            self.limiter.coming -= 1
         return first_byte_s
 
-    async def _in_turn(self, scope: Scope, receive: Receive) -> Answer:
-        if self.limiter.full():
-            raise Busy("overloaded", RETRY_MS)
-        body = await read_body(scope, receive)
-        await self.limiter.turn()
-        started = perf_counter()
-        answer = await self.handler(Asked(scope, body))
-        self.limiter.answered(perf_counter() - started)
-        return answer
+    def failed(self, scope: Scope, error: Exception) -> Answer:
+        """Answer for what was raised instead of an answer: a refusal, else a bug of ours."""
+        if isinstance(error, Busy):
+            self._shed.labels(error.code).inc()
+        if isinstance(error, Refused | Busy):
+            return self.refuse(error)
+        LOG.error("bug", path=scope["path"], exc_info=error)
+        return Answer(500, body_of(500, "internal", None), [PROBLEM], "internal")
 
-    def _count(self, outcome: str, seconds: float) -> None:
+    def count(self, outcome: str, seconds: float) -> None:
+        """Count an answer, and its time."""
         counter = self._outcomes.get(outcome)
         if counter is None:
             counter = self._outcomes[outcome] = self._requests.labels(self._route, outcome)
@@ -175,16 +164,73 @@ class Door:
         self._seconds.observe(seconds)
 
 
+class AdDoor(Door):
+    """A door that takes turns, and refuses when the queue is full. Its handler waits for nothing."""
+
+    def __init__(
+        self,
+        route: str,
+        handler: Callable[[Asked], Answer],
+        node: Node,
+        refuse: Callable[[Refused | Busy], Answer] | None = None,
+        guard: Guard | None = None,
+    ) -> None:
+        async def as_any(asked: Asked) -> Answer:
+            return handler(asked)
+
+        super().__init__(route, ("POST",), as_any, node, refuse, guard)
+        self.handle = handler
+        self._overloaded = self.refuse(Busy("overloaded", RETRY_MS))
+
+    def lets_in(self, scope: Scope) -> bool:
+        """Say whether a POST may come in now; who may not is told why by the long way."""
+        try:
+            if self.guard is not None:
+                self.guard(scope)
+        except Refused:
+            return False
+        return not self._missing
+
+    def shed(self) -> Answer:
+        """Refuse a request that finds the queue full, and count it."""
+        self._shed.labels("overloaded").inc()
+        self._requests.labels(self._route, "overloaded").inc()
+        return self._overloaded
+
+    def answer(self, scope: Scope, body: bytes) -> Answer:
+        """Answer a request that was let in, its body as it came, now that it is its turn."""
+        scope[LAP] = self.limiter.lap_s
+        try:
+            return self._timed(Asked(scope, unpacked(scope, body)))
+        except Exception as error:
+            return self.failed(scope, error)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        if self.limiter.full():
+            raise Busy("overloaded", RETRY_MS)
+        body = await read_body(scope, receive)
+        await self.limiter.turn()
+        return self._timed(Asked(scope, body))
+
+    def _timed(self, asked: Asked) -> Answer:
+        started = perf_counter()
+        answer = self.handle(asked)
+        self.limiter.answered(perf_counter() - started)
+        return answer
+
+
 class Front:
     """Hands the hot routes to their doors by path, before any router; all else to the application behind.
 
-    `exact` are whole paths, `tokens` the starts of paths that end in a token.
+    `exact` are whole paths, `tokens` the starts of paths that end in a token; `ad_doors` are those of the
+    exact ones that a server may go through by itself.
     """
 
     def __init__(self, behind: ASGIApp, exact: Mapping[str, Door], tokens: Mapping[str, Door]) -> None:
         self.behind = behind
         self.exact = exact
         self.tokens = tokens
+        self.ad_doors = {path: door for path, door in exact.items() if isinstance(door, AdDoor)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -204,9 +250,8 @@ class Front:
 def problem_answer(error: Refused | Busy) -> Answer:
     """Answer a refusal as RFC 9457 problem details."""
     status, body = problem_of(error)
-    headers: Headers = [PROBLEM]
-    headers += [(name.lower().encode(), value.encode()) for name, value in headers_of(error).items()]
-    return Answer(status, body, headers, error.code)
+    more = [(name.lower().encode(), value.encode()) for name, value in headers_of(error).items()]
+    return Answer(status, body, [PROBLEM, *more], error.code)
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int = MAX_BODY) -> bytes:
@@ -225,6 +270,14 @@ async def read_body(scope: Scope, receive: Receive, limit: int = MAX_BODY) -> by
             if size > limit:
                 raise Refused("too_large", f"a body is at most {limit} bytes")
         body = b"".join(parts)
+    return unpacked(scope, body, limit)
+
+
+def unpacked(scope: Scope, body: bytes, limit: int = MAX_BODY) -> bytes:
+    """Unpack a body as its headers say.
+
+    Errors  as `read_body`.
+    """
     if len(body) > limit:
         raise Refused("too_large", f"a body is at most {limit} bytes")
     encoding = next((value for key, value in scope["headers"] if key == b"content-encoding"), b"identity")
@@ -251,13 +304,19 @@ def unpack(body: bytes, limit: int) -> bytes:
     return text
 
 
-async def _send(send: Send, answer: Answer, scope: Scope) -> None:
+def packed(answer: Answer, scope: Scope) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Make the headers and the body of an answer as they are sent, packed where the caller takes it."""
     body, headers = answer.body, list(answer.headers)
     if len(body) > _GZIP_WORTH and _accepts_gzip(scope):
         body = gzip.compress(body, compresslevel=1, mtime=0)
         headers += [(b"content-encoding", b"gzip"), (b"vary", b"accept-encoding")]
     if answer.status not in {204, 304}:
-        headers.append((b"content-length", str(len(body)).encode()))
+        headers.append((b"content-length", b"%d" % len(body)))
+    return headers, body
+
+
+async def _send(send: Send, answer: Answer, scope: Scope) -> None:
+    headers, body = packed(answer, scope)
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 

@@ -36,7 +36,7 @@ class BidsDoor:
         settings = node.settings
         self.policy = Policy(settings.schain, settings.schain_blocked, settings.inventory)
 
-    async def __call__(self, asked: Asked) -> Answer:
+    def __call__(self, asked: Asked) -> Answer:
         node = self.node
         try:
             request = decode(asked.body, many_channels=self.policy.judges_inventory)

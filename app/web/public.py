@@ -9,7 +9,7 @@ from starlette.responses import Response
 from app.flows.node import Node
 from app.web.access import partner_guard
 from app.web.ads import AdsDoor
-from app.web.asgi import Door, Front
+from app.web.asgi import AdDoor, Door, Front
 from app.web.bids import BidsDoor, refuse_bare
 from app.web.events import EventsDoor
 from app.web.health import health_routes
@@ -27,9 +27,9 @@ def public_app(node: Node, tokens: Tokens, links: Links) -> Front:
     ads, events = partner_guard(node, "ads"), partner_guard(node, "events")
     bids = BidsDoor(node, links, tokens)
     exact = {
-        "/v1/ads": Door("/v1/ads", POST, AdsDoor(node, links, tokens), node, guard=ads, limited=True),
+        "/v1/ads": AdDoor("/v1/ads", AdsDoor(node, links, tokens), node, guard=ads),
         "/v1/events": Door("/v1/events", POST, EventsDoor(node, tokens), node, guard=events),
-        "/openrtb2/bid": Door("/openrtb2/bid", POST, bids, node, refuse_bare, ads, limited=True),
+        "/openrtb2/bid": AdDoor("/openrtb2/bid", bids, node, refuse_bare, ads),
     }
     handlers = {"/c/": tracking.click}
     handlers |= dict.fromkeys(("/i/", "/b/"), tracking.impression)

@@ -1,23 +1,26 @@
-"""The HTTP server's end of overload: it stamps each request's first byte, and refuses cheaply.
+"""The HTTP server's part in ads: it answers ad requests by itself, and refuses cheaply under overload.
 
-An ad request that finds the queue full is refused as soon as its headers are read: no task, no request
-object, no body. That costs a tenth of an answer; through the application it would cost a fifth.
+An ad request costs no task, no ASGI messages and no events: its body is gathered, the door is called when
+its turn has come, and the answer is written, head and body at once. What finds the queue full is refused as
+soon as its headers are read. Requests that are out of the ordinary (another method, one behind another on the
+same connection, one that waits to be asked for its body, or that the door would not let in) go the long way
+through the application, which answers the same. So does everything else.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from time import perf_counter
 from typing import Any, ClassVar, Literal
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.domain.refusals import Busy
-from app.flows.limiter import RETRY_MS, Limiter
+from app.flows.limiter import Limiter
 from app.flows.node import Node
-from app.web.asgi import COMING, FIRST_BYTE, Answer, problem_answer
-from app.web.bids import refuse_bare
+from app.web.asgi import FIRST_BYTE, MAX_BODY, AdDoor, Answer, Front, packed
 
 # A connection that stays silent for so long while the node stops is closed without a last answer.
 SILENT_S = 1.0
@@ -38,41 +41,80 @@ class Server(uvicorn.Server):
 
 class _Event:
     def set(self) -> None:
-        """Nobody waits for the body of a refused request."""
+        """Nobody waits for an event of an ad request."""
 
 
-class _Refused:
-    """What stands in a cycle's place when its request was refused: answered, and deaf to its body."""
+class AdCycle:
+    """An ad request from its headers to its answer. It stands in the place of uvicorn's cycle."""
 
-    response_complete = True
     message_event = _Event()
-    keep_alive = True
 
+    def __init__(self, protocol: Protocol, door: AdDoor) -> None:
+        self.protocol = protocol
+        self.door = door
+        self.scope: Any = protocol.scope
+        parser = protocol.parser
+        keeps = parser.should_keep_alive() and parser.get_http_version() == "1.1"
+        self.keep_alive = keeps and not protocol.limiter.draining
+        self.response_complete = self.disconnected = False  # as uvicorn calls them
+        self._whole = False
+        self._parts: list[bytes] = []
+        self._size = 0
 
-_REFUSED: Any = _Refused()
+    def take(self, part: bytes) -> None:
+        """Take a part of the body. One that is too large is answered at once, and the rest of it dropped."""
+        if self.response_complete:
+            return
+        self._parts.append(part)
+        self._size += len(part)
+        if self._size > MAX_BODY:
+            self._answer()
 
+    def complete(self) -> None:
+        """Have the request answered in its turn: its body is whole."""
+        self._whole = True
+        try:
+            if not self.response_complete:
+                self.door.limiter.take(self._answer)
+        except Busy:
+            self.refuse()
 
-class Refusal:
-    """A finished answer for a door that is shed, and whom to tell."""
+    def refuse(self) -> None:
+        """Answer that it is too much."""
+        self._write(self.door.shed())
 
-    def __init__(self, answer: Answer, count: Callable[[], None]) -> None:
-        lines = [STATUS_LINE[answer.status], *(b"%s: %s\r\n" % header for header in answer.headers)]
-        if answer.status != 204:
-            lines.append(b"content-length: %d\r\n" % len(answer.body))
-        head = b"".join(lines)
-        self.kept = head + b"\r\n" + answer.body
-        self.closed = head + b"connection: close\r\n\r\n" + answer.body
-        self.count = count
+    def _answer(self) -> None:
+        parts, self._parts = self._parts, []
+        if self.protocol.transport.is_closing():  # whoever asked has hung up
+            return
+        answer = self.door.answer(self.scope, parts[0] if len(parts) == 1 else b"".join(parts))
+        self._write(answer)
+        self.door.count(answer.outcome, perf_counter() - self.scope[FIRST_BYTE])
+
+    def _write(self, answer: Answer) -> None:
+        protocol, transport = self.protocol, self.protocol.transport
+        headers, body = packed(answer, self.scope)
+        lines = [b"%s: %s\r\n" % header for header in (*protocol.server_state.default_headers, *headers)]
+        if not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        transport.write(b"".join((STATUS_LINE[answer.status], *lines, b"\r\n", body)))
+        self.response_complete = True
+        if not self.keep_alive:
+            # With the body still on its way a close is a reset, which may overtake the answer.
+            protocol.loop.call_later(0 if self._whole else LINGER_S, transport.close)
+        protocol.on_response_complete()
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, with the time of the first byte, and refusals before anything is built.
+    """uvicorn's protocol, with the time of the first byte, and a short way for ads; made by `protocol_of`.
 
-    `refusals` are by path (POST alone); made by `protocol_of`.
+    `doors` are those on the short way, by path; `_ad` is the request whose body is being read.
     """
 
     limiter: ClassVar[Limiter]
-    refusals: ClassVar[Mapping[bytes, Refusal]]
+    doors: ClassVar[Mapping[bytes, AdDoor]]
+    cycle: RequestResponseCycle | AdCycle | None  # type: ignore[assignment] # none before the first request
+    _ad: AdCycle | None = None
     _began_s = 0.0
     _in_head, _head_bytes = False, 0
 
@@ -94,74 +136,66 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        refusal = self.refusals.get(self.url)
-        # A request behind another on the same connection, or one that waits to be asked for its body,
-        # takes the long way: the application refuses it.
-        if refusal is None or not self._is_idle() or self.expect_100_continue:
+        scope: Any = self.scope
+        door = self.doors.get(self.url)
+        if door is None or not self._is_plain_post():
             super().on_headers_complete()
-        elif self.limiter.full() and self.parser.get_method() == b"POST":
-            self._refuse(refusal)
+        elif self.limiter.full():
+            self.cycle = AdCycle(self, door)
+            self.cycle.refuse()
+        elif door.lets_in(scope):
+            self.cycle = self._ad = AdCycle(self, door)
         else:
-            self.limiter.coming += 1
-            scope: Any = self.scope
-            scope[COMING] = True
             super().on_headers_complete()
-        if self.limiter.draining and not self._is_idle():
+        if self.limiter.draining and self.cycle is not None:
             self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        if self._ad is not None:
+            self._ad.take(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        ad, self._ad = self._ad, None
+        if ad is not None:
+            ad.complete()
+        else:
+            super().on_message_complete()
 
     def shutdown(self) -> None:
         """Stop after the next answer: one that is under way, or that a request on its way here gets."""
-        if self._is_idle():
+        if self.cycle is None or self.cycle.response_complete:
             self.loop.call_later(SILENT_S, super().shutdown)
         else:
             self.cycle.keep_alive = False
 
-    def _is_idle(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle  # there is none before the first request
-        return cycle is None or cycle.response_complete
-
-    def _refuse(self, refusal: Refusal) -> None:
-        self.cycle = _REFUSED
-        refusal.count()
-        keep = self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive()
-        if keep and not self.limiter.draining:
-            self.transport.write(refusal.kept)
-        else:
-            self.transport.write(refusal.closed)
-            # With the body still on its way a close is a reset, which may overtake the answer.
-            self.loop.call_later(LINGER_S, self.transport.close)
-        self.on_response_complete()
+    def _is_plain_post(self) -> bool:
+        """Say whether a request may be answered as soon as its body is there: nothing stands before it."""
+        cycle = self.cycle
+        idle = (cycle is None or cycle.response_complete) and not self.flow.write_paused
+        return idle and not self.expect_100_continue and self.parser.get_method() == b"POST"
 
 
-def protocol_of(node: Node) -> type[Protocol]:
-    """Make the protocol of a node's servers."""
+def protocol_of(node: Node, doors: Mapping[str, AdDoor]) -> type[Protocol]:
+    """Make the protocol of a node's server, with the doors at which it answers by itself."""
 
     class NodeProtocol(Protocol):
-        limiter = node.limiter
-        refusals: ClassVar[Mapping[bytes, Refusal]] = {
-            route.encode(): Refusal(refuse(Busy("overloaded", RETRY_MS)), _counting(node, route))
-            for route, refuse in (("/v1/ads", problem_answer), ("/openrtb2/bid", refuse_bare))
-        }
+        pass
 
+    NodeProtocol.limiter = node.limiter
+    NodeProtocol.doors = {path.encode(): door for path, door in doors.items()}
     return NodeProtocol
 
 
-def _counting(node: Node, route: str) -> Callable[[], None]:
-    counters = node.counters
-    requests, shed = counters.requests.labels(route, "overloaded"), counters.shed.labels("overloaded")
-
-    def count() -> None:
-        requests.inc()
-        shed.inc()
-
-    return count
-
-
-def server_of(app: object, protocol: type[Protocol] | Literal["httptools"] = "httptools") -> Server:
-    """Make a server for one port."""
+def server_of(app: object, node: Node | None = None) -> Server:
+    """Make a server for one port; one of a node stamps requests, and answers ads by itself."""
+    http: type[Protocol] | Literal["httptools"] = "httptools"
+    if node is not None:
+        http = protocol_of(node, app.ad_doors if isinstance(app, Front) else {})
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
-        http=protocol, ws="none", lifespan="off", access_log=False, log_level="warning",
+        http=http, ws="none", lifespan="off", access_log=False, log_level="warning",
         timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=DRAIN_S, proxy_headers=False,
         server_header=False, backlog=2048,
     )  # fmt: skip

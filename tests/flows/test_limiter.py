@@ -137,11 +137,38 @@ def test_who_has_hung_up_takes_no_turn() -> None:
     run(work())
 
 
-def test_what_is_coming_counts_as_waiting() -> None:
-    one, _ = limiter(most_waiting=2)
-    assert not one.full()
-    one.coming = 2
-    assert one.full()
+def test_work_is_done_at_once_or_in_its_turn() -> None:
+    async def work() -> None:
+        one, _ = limiter(most_waiting=2)
+        done: list[str] = []
+        one.take(lambda: done.append("first"))
+        one.take(lambda: done.append("second"))
+        assert not one.full()
+        one.take(lambda: done.append("third"))
+        assert done == ["first"]
+        assert one.full()
+        with pytest.raises(Busy):
+            one.take(lambda: done.append("never"))
+        await asyncio.sleep(0)
+        assert done == ["first", "second", "third"]
+        assert one.wait_s == 0
+
+    run(work())
+
+
+def test_a_turn_goes_on_after_a_bug() -> None:
+    async def work() -> None:
+        one, _ = limiter()
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        done: list[int] = []
+        one.take(lambda: None)
+        one.take(lambda: done.append(1 // 0))
+        one.take(lambda: done.append(1))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert done == [1]
+
+    run(work())
 
 
 #   shortest wait            admin   impressions  clicks   why
@@ -198,7 +225,11 @@ def test_a_silence_forgets() -> None:
 
 
 def test_a_queue_of_ads_puts_operators_off() -> None:
-    one, _ = limiter(most_waiting=100, longest_wait_s=0.05)
-    one.coming = 60  # of 0.3 ms each, until more is known
-    assert one.sheds_admin()
-    assert not one.full()
+    async def work() -> None:
+        one, _ = limiter(most_waiting=100, longest_wait_s=0.05)
+        for _ in range(61):  # of 0.3 ms each, until more is known; the first does not wait
+            one.take(lambda: None)
+        assert one.sheds_admin()
+        assert not one.full()
+
+    run(work())

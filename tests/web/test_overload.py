@@ -105,7 +105,7 @@ def test_a_connection_that_was_shed_is_served_afterwards(port: PublicPort) -> No
         line.send(BODY)
         status, _, body = line.read()
         assert (status, list(json.loads(body)["decisions"])) == (200, ["top"])
-        assert port.node.limiter.coming == 0
+        assert port.node.limiter.wait_s == 0
 
 
 def test_a_bid_request_gets_no_bid(full: PublicPort) -> None:
@@ -158,7 +158,6 @@ def test_other_methods_and_paths_are_not_shed(full: PublicPort) -> None:
     assert full.get("/v1/ads").status == 405
     assert full.post("/v1/adsx", {}).status == 404
     assert full.post("/v1/events", {"events": []}).status == 200
-    assert full.node.limiter.coming == 0
 
 
 def test_what_is_shed_is_counted(full: PublicPort) -> None:
@@ -275,7 +274,6 @@ def test_a_burst_is_answered_in_turns(port: PublicPort) -> None:
         line.socket.close()
     assert set(statuses) <= {200, 503}
     assert statuses.count(200) >= 10
-    assert port.node.limiter.coming == 0
     assert port.node.limiter.wait_s == 0
     assert port.post("/v1/ads", BODY, JSON).status == 200
 

@@ -33,7 +33,7 @@ from app.web.admin.refunds import refunds_router
 from app.web.admin.reports import reports_router
 from app.web.admin.users import users_router
 from app.web.ads import AdsDoor
-from app.web.asgi import Door
+from app.web.asgi import Answer, Asked, Door
 from app.web.catalogue.parsing import path
 from app.web.catalogue.routes import catalogue_router
 from app.web.explain import explain
@@ -100,7 +100,11 @@ def _ads_routes(node: Node, ads_door: AdsDoor | None) -> list[Route]:
     if ads_door is None:
         return []
     ads_door.explain = ads_door.explain or explain
-    return [Route("/v1/ads", Door("/v1/ads", ("POST",), ads_door, node), methods=["POST"])]
+
+    async def answer(asked: Asked) -> Answer:
+        return ads_door(asked)
+
+    return [Route("/v1/ads", Door("/v1/ads", ("POST",), answer, node), methods=["POST"])]
 
 
 def _install_refusals(app: FastAPI) -> None:
