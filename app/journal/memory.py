@@ -45,12 +45,13 @@ class MemoryJournal(GroupWriter):
 
     def read(self, after: int, limit: int) -> list[Entry]:
         """Read lines behind a position, in order."""
+        after = max(after, self._trimmed_through)
         last = min(self._last_position, after + limit)
-        return [self._entry(position) for position in range(max(after, 0) + 1, last + 1)]
+        return [self._entry(position) for position in range(after + 1, last + 1)]
 
     def entry_at(self, position: int) -> Entry | None:
         """Read one line."""
-        return self._entry(position) if 1 <= position <= self._last_position else None
+        return self._entry(position) if self._trimmed_through < position <= self._last_position else None
 
     def find(self, event_id: bytes) -> tuple[int, Verdict | None] | None:
         """Tell an event's position and, where written back, the fold's verdict."""
@@ -58,7 +59,7 @@ class MemoryJournal(GroupWriter):
 
     def position_at(self, at_ms: int) -> int:
         """Tell the last position whose time is not after `at_ms`; 0 when there is none."""
-        return bisect_right(self._times_ms, at_ms)
+        return max(bisect_right(self._times_ms, at_ms), self._trimmed_through)
 
     def _entry(self, position: int) -> Entry:
         body, referred = self._bodies[position - 1]
@@ -92,6 +93,11 @@ class MemoryJournal(GroupWriter):
         return Committed(ticket, line, position, referred=referred)
 
     def _rest(self) -> None:
+        upto = min(self._trim_upto, self._last_position - 1)
+        for at in range(self._trimmed_through, upto):
+            self._trimmed_through = at + 1
+            self._bodies[at] = b"", None
+        self._wiped_through = max(self._wiped_through, self._trimmed_through)
         for at in range(self._wiped_through, min(self._wipe_upto, self._last_position)):
             body, referred = self._bodies[at]
             self._bodies[at] = encode(without_person(decode(body))), referred

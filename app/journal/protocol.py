@@ -1,7 +1,7 @@
 """What a journal promises: an ordered, durable list of lines. The one Protocol of the house.
 
 The laws, which every journal here passes (`tests/journal/test_laws.py`):
-1. Positions start at 1, grow by one, and have no gaps.
+1. Positions start at 1, grow by one, and have no gaps; what is trimmed is missing at the beginning alone.
 2. A line is told of (`on_commit`) after it is durable, and in journal order.
 3. An event id is counted once for ever: a second line with it is a repeat of the first, and adds nothing.
 4. A line that refers to an event carries what was known of that event when the line was inserted.
@@ -81,7 +81,11 @@ class Journal(Protocol):
         """Tell an event's position and, where written back, the fold's verdict."""
 
     def position_at(self, at_ms: int) -> int:
-        """Tell the last position whose time is not after `at_ms`; 0 when there is none."""
+        """Tell the last position whose time is not after `at_ms`; 0 when there is none.
+
+        Of the lines that are trimmed the times are forgotten: the last of them, where none that is kept is
+        as old.
+        """
 
     def forget(self, before_day: int) -> None:
         """Drop the ids whose every token had died before a UTC day (days since 1970): pass today.
@@ -94,6 +98,17 @@ class Journal(Protocol):
 
         Their places, ids and money stay. Done by the writer, a little at a time. Pass no position behind the
         oldest snapshot that is to be folded on from.
+        """
+
+    @property
+    def trimmed_through(self) -> int:
+        """The position up to which lines are gone; 0 when all are kept."""
+
+    def trim(self, upto: int) -> None:
+        """Drop the lines up to a position for ever, but never the last one. Their ids and verdicts stay.
+
+        Done by the writer, a little at a time. Pass no position behind the oldest snapshot that is to be
+        folded on from, and none that somebody may still want to read.
         """
 
     def close(self) -> None:

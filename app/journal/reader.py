@@ -53,6 +53,11 @@ class SqliteReader:
         """The position of the oldest line still kept; 0 when there is none."""
         return self._number("SELECT min(position) FROM lines")
 
+    @property
+    def trimmed_through(self) -> int:
+        """The position up to which lines are gone; 0 when all are kept."""
+        return max(0, self.first_position - 1)
+
     def first_ms(self) -> int | None:
         """The time of the oldest line still kept; None when there is none."""
         first = self.first_position
@@ -134,11 +139,12 @@ class SqliteReader:
     def position_at(self, at_ms: int) -> int:
         """Tell the last position whose time is not after `at_ms`; 0 when there is none.
 
+        The last of the trimmed lines, whose times are forgotten, where none that is kept is as old.
         Cost    some twenty look-ups: times never fall with the position, so no index is kept on them.
         """
         low, high = self.first_position, self.last_position
         if high == 0 or self._time_at(low) > at_ms:
-            return 0
+            return max(0, low - 1)
         while low < high:
             middle = (low + high + 1) // 2
             if self._time_at(middle) <= at_ms:

@@ -50,6 +50,8 @@ WAL_REST_PAGES = 256  # 1 MiB: worth a checkpoint when nothing waits
 _FORGET_ROWS = 2_000  # ids dropped at a time: a whole day's table at once would hold up the writer
 _WIPE_LINES = 1_000  # lines freed of people at a time: some 10 ms
 _FORGET_S = 0.25  # and this often under load: the busiest day is gone within a day
+_TRIM_LINES = 256  # lines dropped at a time: some 1 ms
+_TRIM_S = 0.1  # and this often under load: faster than 1,600 lines/s come
 
 _KINDS: dict[type, str] = {kind: str(kind.__struct_config__.tag) for kind in get_args(Line)}
 _WITHOUT_ID = (Configured, Ticked, Lost, Catalogued, Keyed, Profiled, Erased, Listed)
@@ -107,7 +109,7 @@ class SqliteJournal(GroupWriter):
         self._connection = open_writer(Path(path), "FULL", vfs)
         self._reader = SqliteReader(Path(path), vfs)
         self._wal_pages = 0
-        self._forgot_at = monotonic()
+        self._forgot_at = self._trimmed_at = monotonic()
         try:
             self._prepare_file()
         except BaseException:
@@ -117,6 +119,7 @@ class SqliteJournal(GroupWriter):
         self._verdicts_through = self._number("SELECT value FROM meta WHERE name = 'verdicts_through'")
         self._wiped_through = self._number("SELECT value FROM meta WHERE name = 'wiped_through'")
         self._last_position = self._number("SELECT max(position) FROM lines")
+        self._trimmed_through = max(0, self._number("SELECT min(position) FROM lines") - 1)
         self._last_at_ms = self._number("SELECT at_ms FROM lines ORDER BY position DESC LIMIT 1")
         self._connection.set_wal_hook(self._note_wal)
         self._start()
@@ -207,10 +210,27 @@ class SqliteJournal(GroupWriter):
         if self._wal_pages >= WAL_REST_PAGES:
             self._checkpoint()
         self._forget_some()
+        self._trim_some()
         self._wipe_some()
+
+    def _trim_some(self) -> None:
+        """Drop some old lines, off the disk: what they said of people is zeroed, their pages are used again.
+
+        The last line stays whatever is asked: it holds the journal's place and time.
+        """
+        self._trimmed_at = monotonic()
+        upto = min(self._trim_upto, self._trimmed_through + _TRIM_LINES, self._last_position - 1)
+        if upto <= self._trimmed_through:
+            return
+        self._connection.execute("PRAGMA secure_delete=ON")
+        with self._connection:
+            self._connection.execute("DELETE FROM lines WHERE position <= ?", (upto,))
+        self._connection.execute("PRAGMA secure_delete=OFF")
+        self._trimmed_through = upto
 
     def _wipe_some(self) -> None:
         """Take people out of some old lines, and off the disk: what is overwritten is zeroed."""
+        self._wiped_through = max(self._wiped_through, self._trimmed_through)
         upto = min(self._wipe_upto, self._wiped_through + _WIPE_LINES, self._last_position)
         if upto <= self._wiped_through:
             return
@@ -254,6 +274,8 @@ class SqliteJournal(GroupWriter):
         if monotonic() - self._forgot_at > _FORGET_S:
             self._guarded(self._forget_some)
             self._guarded(self._wipe_some)
+        if monotonic() - self._trimmed_at > _TRIM_S:
+            self._guarded(self._trim_some)
 
     def _checkpoint(self) -> None:
         self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)

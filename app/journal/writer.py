@@ -53,6 +53,8 @@ class GroupWriter(ABC):
         self._last_position = 0
         self._forget_before = 0  # ids issued before this day are to go
         self._wipe_upto = 0  # lines up to this position are to lose what belongs to a person
+        self._trim_upto = 0  # lines up to this position are to go
+        self._trimmed_through = 0
         self._wake = threading.Event()
         self._full = threading.Event()
         self._closing = False
@@ -83,6 +85,16 @@ class GroupWriter(ABC):
         """The position of the last durable line; 0 when there is none."""
         return self._last_position
 
+    @property
+    def trimmed_through(self) -> int:
+        """The position up to which lines are gone; 0 when all are kept."""
+        return self._trimmed_through
+
+    @property
+    def trim_upto(self) -> int:
+        """The position up to which lines are gone or going."""
+        return max(self._trim_upto, self._trimmed_through)
+
     def append(self, line: Line, ticket: object = None) -> None:
         """Queue a line; see `Journal.append`."""
         if self._closing:
@@ -109,6 +121,10 @@ class GroupWriter(ABC):
     def wipe(self, upto: int) -> None:
         """Take what belongs to a person out of old lines; see `Journal.wipe`."""
         self._wipe_upto = max(self._wipe_upto, upto)
+
+    def trim(self, upto: int) -> None:
+        """Drop old lines; see `Journal.trim`."""
+        self._trim_upto = max(self._trim_upto, upto)
 
     def commit(self) -> int:
         """Commit all that waits, on the caller's thread; tell how many lines waited. Unthreaded only."""

@@ -204,6 +204,38 @@ def test_ids_are_forgotten_when_every_token_of_their_day_is_dead(make: Make) -> 
     assert (journal.last_position, len(journal.read(0, 9))) == (2, 2), "lines stay"
 
 
+def test_trimmed_lines_are_gone_and_their_ids_stay(make: Make) -> None:
+    journal = make()
+    put(journal, *(shown(number, at_ms=number) for number in range(700)))
+    journal.write_verdicts(700, [(event_id(shown(7)), LEARNED)])
+    journal.trim(600)
+    assert eventually(lambda: journal.trimmed_through == 600)
+    assert [entry.position for entry in journal.read(0, 1_000)] == list(range(601, 701))
+    assert [entry.position for entry in journal.read(650, 1_000)] == list(range(651, 701))
+    assert (journal.entry_at(600), journal.entry_at(601)) == (None, Entry(601, shown(600, at_ms=600)))
+    told = put(journal, shown(7), clicked(7), shown(1_000))
+    assert [(each.position, each.repeat) for each in told] == [(8, True), (701, False), (702, False)]
+    assert (told[0].verdict, told[1].referred) == (LEARNED, Referred(8, LEARNED))
+    assert journal.find(event_id(shown(7))) == (8, LEARNED)
+    assert {at_ms: journal.position_at(at_ms) for at_ms in (-1, 598, 599, 600, 650)} == {
+        -1: 600, 598: 600, 599: 600, 600: 601, 650: 651,
+    }  # fmt: skip
+    journal.trim(100)
+    journal.wipe(650)
+    put(journal, ticked(900))
+    assert journal.trimmed_through == 600, "it never goes back"
+
+
+def test_the_last_line_is_never_trimmed(make: Make) -> None:
+    journal = make()
+    put(journal, *(ticked(number) for number in range(10)))
+    journal.trim(1 << 40)
+    assert eventually(lambda: journal.trimmed_through == 9)
+    assert put(journal, ticked(10))[0].position == 11
+    assert eventually(lambda: journal.trimmed_through == 10), "what was last is so no more"
+    assert journal.position_at(1 << 40) == 11
+
+
 def test_times_never_fall_with_the_position(make: Make) -> None:
     journal = make()
     assert journal.position_at(1 << 50) == 0

@@ -1,4 +1,5 @@
-"""What a power cut leaves: every acknowledged line, once, at its position, with what it was told.
+"""What a power cut leaves: every acknowledged line, once, at its position, with what it was told; and of those
+that were to be trimmed, all up to some position are gone, and none behind it.
 
 Method: a journal works through a random but seeded story on a disk that forgets, tears and reorders what was
 not synced (`disks.py`). At a random operation the power goes; what the disk then holds is opened again. The
@@ -30,7 +31,7 @@ LEARNED = Verdict("learned", 5)
 
 
 def story(journal: SqliteJournal, chance: random.Random) -> None:
-    """Show, click, tick, repeat, write verdicts back; some days, some checkpoints; close at the end.
+    """Show, click, tick, repeat, write verdicts back, trim; some days, some checkpoints; close at the end.
 
     Ends early, without a word, when the disk is dead: nothing is acknowledged then.
     """
@@ -48,6 +49,7 @@ def story(journal: SqliteJournal, chance: random.Random) -> None:
         through = journal.last_position
         recent = [each for each in entries if journal.verdicts_through < each.position <= through]
         journal.write_verdicts(through, [(event_id(each.line), LEARNED) for each in recent])
+        journal.trim(through - 40)
     journal.close()
 
 
@@ -77,20 +79,24 @@ def count_operations(seed: int, folder: Path) -> int:
 
 
 def check_all_is_there(told: list[Committed], through: int, journal: SqliteJournal) -> None:
-    entries = journal.read(0, 100_000)
-    assert [entry.position for entry in entries] == list(range(1, journal.last_position + 1))
+    entries, trimmed = journal.read(0, 100_000), journal.trimmed_through
+    assert [entry.position for entry in entries] == list(range(trimmed + 1, journal.last_position + 1))
+    assert trimmed <= max(0, through - 40), "a line is gone that was to stay"
     ids = [event_id(entry.line) for entry in entries if isinstance(entry.line, Event)]
     assert len(ids) == len(set(ids)), "an event is there twice"
     for each in told:
-        assert each.position <= len(entries), "an acknowledged line is lost"
-        entry = entries[each.position - 1]
+        assert each.position <= journal.last_position, "an acknowledged line is lost"
+        if each.position <= trimmed:
+            assert not isinstance(each.line, Event) or journal.find(event_id(each.line)) is not None
+            continue
+        entry = entries[each.position - 1 - trimmed]
         if each.repeat:
             assert event_id(entry.line) == event_id(each.line)
         else:
             assert (entry.line, entry.referred) == (each.line, each.referred)
     assert journal.verdicts_through >= through, "the watermark fell"
-    for entry in entries[:through]:
-        if isinstance(entry.line, Event):
+    for entry in entries:
+        if entry.position <= through and isinstance(entry.line, Event):
             assert journal.find(event_id(entry.line)) == (entry.position, LEARNED)
 
 
@@ -142,7 +148,8 @@ def operations_of(story_seed: int) -> int:
 
 
 @pytest.fixture(autouse=True)
-def small_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "_TRIM_LINES", 9)
     monkeypatch.setattr(sqlite, "WAL_BOUND_PAGES", 40)
 
 
@@ -156,6 +163,7 @@ def test_the_story_is_worth_telling(tmp_path: Path) -> None:
         each.referred == Referred(each.referred.position, LEARNED) for each in listener.told if each.referred
     )
     assert disk.operations > 200
+    assert journal.trimmed_through > 50
 
 
 @pytest.mark.parametrize("tens", range(CUTS // 10))

@@ -9,19 +9,21 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import apsw
+import msgspec
 import pytest
 
-from app.domain.lines import Entry, Referred, Verdict
+from app.domain.lines import Entry, Referred, Shown, Verdict
 from app.domain.refusals import Busy, Refused
 from app.journal import sqlite
 from app.journal.protocol import ID_LIFE_DAYS, Committed
 from app.journal.reader import SqliteReader, ids_table
 from app.journal.sqlite import SqliteJournal
 from tests.journal.disks import Disk
-from tests.journal.samples import HOUR, Listener, clicked, event_id, shown, ticked
+from tests.journal.samples import HOUR, Listener, ad, clicked, event_id, shown, ticked
 
 LEARNED = Verdict("learned", 5)
 DAY = HOUR // 24
+KEPT = 300  # lines that a journal which is being killed keeps
 
 
 def eventually(holds: Callable[[], bool]) -> bool:
@@ -185,6 +187,47 @@ def test_ids_are_forgotten_under_load_too(tmp_path: Path, monkeypatch: pytest.Mo
     journal.close()
 
 
+def test_lines_are_trimmed_under_load_too_and_their_room_is_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "_TRIM_S", -1.0)
+    monkeypatch.setattr(SqliteJournal, "_rest", lambda _: None)
+    path = tmp_path / "journal.db"
+    journal = SqliteJournal(path, threaded=False)
+    sizes = []
+    for number in range(10_000):
+        journal.append(ticked(number))
+        if number % 100 == 99:
+            journal.commit()
+            journal.trim(number - 500)
+            sizes.append(journal._number("PRAGMA page_count"))
+    assert journal.trimmed_through == 9_900 - 501
+    assert sizes[-1] == sizes[20], "what was trimmed made room for what came"
+    journal.close()
+
+
+def test_what_is_trimmed_is_off_the_disk(tmp_path: Path) -> None:
+    """Whoever searches the file's bytes for a person finds nobody; before, the search found them.
+
+    Ticks come before people, as on a node: a table's first page keeps a copy of its first rows when it grows.
+    And they come after: pages go, and are zeroed whole, when the last line on them does.
+    """
+    path, key = tmp_path / "journal.db", b"a-person's-key"
+    journal = SqliteJournal(path, threaded=False)
+    for number in range(3_000):
+        served = msgspec.structs.replace(ad(number), user=key)
+        journal.append(Shown(at_ms=number, ad=served) if 100 <= number < 2_000 else ticked(number))
+    journal.commit()
+    journal.close()
+    assert key in path.read_bytes()
+    journal = SqliteJournal(path, threaded=False)
+    journal.trim(2_200)
+    while journal.trimmed_through < 2_200:
+        journal.commit()
+    journal.close()
+    assert key not in path.read_bytes()
+
+
 def test_the_wal_stays_bounded_under_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite, "WAL_BOUND_PAGES", 50)
     path = tmp_path / "journal.db"
@@ -214,12 +257,14 @@ def test_kill_minus_nine_loses_nothing_told(tmp_path: Path) -> None:
     for life in range(30):
         told = max(told, one_life(path, life))
         journal = SqliteJournal(path, threaded=False)
-        entries = journal.read(0, 1_000_000)
-        assert [entry.position for entry in entries] == list(range(1, journal.last_position + 1))
+        entries, trimmed = journal.read(0, 1_000_000), journal.trimmed_through
+        assert [entry.position for entry in entries] == list(range(trimmed + 1, journal.last_position + 1))
         assert len({event_id(entry.line) for entry in entries}) == len(entries)
         assert journal.last_position >= told, "a line that was told of is lost"
+        assert trimmed <= max(0, journal.last_position - KEPT), "a line is gone that was to stay"
         journal.close()
     assert told > 1_000
+    assert trimmed > 500
 
 
 def one_life(path: Path, life: int) -> int:
@@ -250,7 +295,9 @@ def append_for_ever(path: Path, life: int, sending: int) -> None:
     def tell(told: list[Committed]) -> None:
         for each in told:
             os.write(sending, each.position.to_bytes(8, "big"))
+        journal.trim(told[-1].position - KEPT)
 
+    sqlite._TRIM_LINES, sqlite._TRIM_S = 40, 0.0
     journal = SqliteJournal(path, tell)
     for number in range(1_000_000):
         journal.append(shown(life * 1_000_000 + number))
