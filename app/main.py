@@ -116,13 +116,19 @@ def locked(data: Path) -> Iterator[None]:
 async def open_node(
     settings: Settings, data: Path, public_url: str, *, loopback: bool
 ) -> AsyncIterator[Node]:
-    """Open a node on its data directory (held by the caller): restored, not yet caught up."""
+    """Open a node on its data directory (held by the caller): restored, not yet caught up.
+
+    Errors  Refused("journal_trimmed") when neither a snapshot nor the journal reaches back far enough.
+    """
     state, damaged = load(data / "snapshots", settings.columns)
     for reason in damaged:
         LOG.error("snapshot_refused", reason=reason)
     counters = Counters()
     counters.build_info.labels(__version__).set(1)
     journal = SqliteJournal(data / "journal.db", on_commit_seconds=counters.commit_seconds.observe)
+    if state.position < journal.trimmed_through:
+        journal.close()
+        raise _nothing_to_start_from(data, journal.trimmed_through, damaged)
     decisions = DecisionStore(data / "decisions.db", max_bytes=settings.decisions_mib << 20)
     just_served = JustServed(settings.just_served_s * 1000)
 
@@ -160,6 +166,15 @@ async def open_node(
         await asyncio.to_thread(decisions.close)
         for pool in (workers, archivers):
             _end(pool)
+
+
+def _nothing_to_start_from(data: Path, trimmed: int, damaged: list[str]) -> Refused:
+    return Refused(
+        "journal_trimmed",
+        f"{data}: the journal's lines up to {trimmed} are trimmed, and no sound snapshot of this build "
+        f"reaches them ({'; '.join(damaged) or 'there is none'}): "
+        f"bring back {data / 'snapshots'}, or the build before",
+    )
 
 
 async def make_ready(node: Node) -> None:

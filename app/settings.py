@@ -180,6 +180,9 @@ class Settings(BaseSettings):
     archive: Literal["on", "off"] = Field(
         default="on", description="closed hours are written to Parquet files under DIR/archive"
     )
+    journal_days: Count = Field(
+        default=2, description="days for which archived lines stay in the journal, 2 or more; 0: for ever"
+    )
     trace_hours: Seconds = Field(default=24, description="hours for which decisions can be traced")
     snapshots: Seconds = Field(default=3, description="snapshots kept beside one an hour")
     snapshot_every_s: Seconds = Field(default=600, description="seconds between snapshots")
@@ -192,6 +195,13 @@ class Settings(BaseSettings):
     def _known_zone(cls, value: str) -> str:
         if value not in available_timezones():
             raise ValueError("not an IANA time zone")
+        return value
+
+    @field_validator("journal_days")
+    @classmethod
+    def _enough_days(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("two days are told from the journal: 2 or more, or 0 for ever")
         return value
 
     @field_validator("rates")
@@ -293,6 +303,7 @@ class Settings(BaseSettings):
             k_anonymity=self.k_anonymity,
             retention_days=self.retention_days,
             archive=self.archive == "on",
+            journal_days=self.journal_days,
             snapshots=self.snapshots,
             snapshot_every_s=self.snapshot_every_s,
             snapshot_every_lines=self.snapshot_every_lines,

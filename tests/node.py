@@ -41,12 +41,12 @@ from app.flows.just_served import JustServed
 from app.flows.node import Node, NodeSettings
 from app.flows.people import enrich
 from app.flows.serve import serve, served_ads
+from app.flows.snapshotting import load
 from app.flows.ticking import tick_line
 from app.journal.decisions import DecisionStore
 from app.journal.sqlite import SqliteJournal
 from app.state.apply import Outcome, Receipt
 from app.state.choose import Chooser
-from app.state.state import State
 from app.web.server import Server as HttpServer
 from app.web.server import server_of
 
@@ -69,12 +69,12 @@ async def make_node(
     workers: Executor | None = None,
     things: Iterable[Thing] = (),
 ) -> Node:
-    """Assemble a node over a directory, follow what its journal holds, configure it and tick once.
+    """Assemble a node over a directory: restored, caught up with its journal, configured, and a tick on.
 
     Call it on the loop that is to own the node, and `close_node` when done.
     """
     settings = NodeSettings(data=tmp_path, columns=columns, fold=fold)
-    state, counters = State(columns), Counters()
+    state, counters = load(tmp_path / "snapshots", columns)[0], Counters()
     journal = SqliteJournal(tmp_path / "journal.db", on_commit_seconds=counters.commit_seconds.observe)
     just_served = JustServed()
 

@@ -21,12 +21,25 @@ EVENT_KINDS = ("impressions", "clicks", "conversions")
 _TIMES = ("hour", "day")
 
 
-def archived_between(data: Path, from_ms: int, to_ms: int, not_after_ms: int) -> tuple[int, int]:
+def archived_hours(data: Path, reader: SqliteReader) -> list[int]:
+    """List the hours that the archive tells of, in order; what they leave out the journal tells or nobody."""
+    return archive.hours(data / "archive", first_whole_hour(reader))
+
+
+def first_whole_hour(reader: SqliteReader) -> int:
+    """Tell the hour (since 1970) from which on the journal has every line: 0 where nothing was trimmed."""
+    first_ms = reader.first_ms() if reader.trimmed_through else None
+    return 0 if first_ms is None else first_ms // HOUR_MS + 1
+
+
+def archived_between(
+    data: Path, reader: SqliteReader, from_ms: int, to_ms: int, not_after_ms: int
+) -> tuple[int, int]:
     """Tell which part of [from_ms, to_ms) is to be read from the archive: nothing later than the hour given.
 
     Where nothing is, both ends are `from_ms`.
     """
-    hours = archive.hours(data / "archive")
+    hours = archived_hours(data, reader)
     if not hours:
         return from_ms, from_ms
     first_ms = max(from_ms, hours[0] * HOUR_MS)
@@ -42,11 +55,11 @@ def tally_archive(
     Cost    some 30 ns an event, 1 ms an hour, and a look at every line of the journal behind the archive.
     """
     folder = data / "archive"
-    hours = [each for each in archive.hours(folder) if from_ms < (each + 1) * HOUR_MS]
+    hours = [each for each in archived_hours(data, reader) if from_ms < (each + 1) * HOUR_MS]
     told = [each for each in hours if each * HOUR_MS < to_ms]
     if not told:
         return
-    with duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False}) as database:
+    with opened() as database:
         _take_refunds(database, folder, hours, _late_refunds(reader, folder, hours[-1], to_ms, upto))
         for kind in EVENT_KINDS:
             files = archive.files(folder, told, kind)
@@ -55,6 +68,32 @@ def tally_archive(
         files = archive.files(folder, told, "requests") if tallies.counts_requests else []
         if files:
             _tally_requests(database, tallies, files, (from_ms, to_ms))
+
+
+def archived_losses(
+    data: Path, reader: SqliteReader, campaign_id: str, from_ms: int, to_ms: int
+) -> dict[str, int]:
+    """Add up, by reason, a campaign's lost ads of the archived lines of [from_ms, to_ms)."""
+    told = [
+        each
+        for each in archived_hours(data, reader)
+        if each * HOUR_MS < to_ms and from_ms < (each + 1) * HOUR_MS
+    ]
+    files = archive.files(data / "archive", told, "losses")
+    if not files:
+        return {}
+    query = """
+        SELECT reason, sum(count) FROM read_parquet(?, union_by_name = true, hive_partitioning = false)
+        WHERE campaign = ? AND at_ms >= ? AND at_ms < ? GROUP BY ALL
+    """
+    with opened() as database:
+        rows = database.execute(query, [files, campaign_id, from_ms, to_ms]).fetchall()
+    return {reason: int(count) for reason, count in rows}
+
+
+def opened() -> duckdb.DuckDBPyConnection:
+    """Open a database of one's own, in memory, for one thread; it loads nothing from elsewhere."""
+    return duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False})
 
 
 def _late_refunds(

@@ -30,9 +30,10 @@ from app.domain.lines import (
     Verdict,
     decode,
 )
+from app.flows.archived import archived_hours, first_whole_hour
 from app.flows.reporting import in_worker, packed_above, verdicts_until
 from app.flows.tallies import FORGOTTEN
-from app.journal import archive
+from app.flows.trimming import trim
 from app.journal.archive import HourFacts, HourWriter
 from app.journal.decisions import KEY_BYTES, DecisionReader
 from app.journal.reader import SqliteReader
@@ -87,11 +88,12 @@ class Above(msgspec.Struct, frozen=True, array_like=True):
 
 
 async def archive_forever(node: Node) -> None:
-    """Archive what is due every minute, the oldest hour first."""
+    """Archive what is due every minute, the oldest hour first; then trim what it leaves behind."""
     while True:
         try:
             while (facts := await archive_next(node)) is not None:
                 LOG.info("archived", **msgspec.structs.asdict(facts))
+            await trim(node)
         except Exception as error:  # what fails now (a disk, most likely) may not in a minute
             LOG.error("archiving_failed", error=str(error))  # noqa: TRY400
         await asyncio.sleep(ARCHIVE_S)
@@ -113,16 +115,18 @@ async def archive_next(node: Node) -> HourFacts | None:
 
 
 def next_hour(data: Path) -> int | None:
-    """Tell the hour that follows the archived ones: the journal's first where there are none."""
-    archived = archive.hours(data / "archive")
-    if archived:
-        return archived[-1] + 1
+    """Tell the hour that follows the archived ones: the journal's first where there are none.
+
+    Never one of which the journal has only a part: it was archived, and would be archived anew as less.
+    """
     reader = SqliteReader(data / "journal.db")
     try:
-        first_ms = reader.first_ms()
+        archived, first_ms, whole = archived_hours(data, reader), reader.first_ms(), first_whole_hour(reader)
     finally:
         reader.close()
-    return None if first_ms is None else first_ms // HOUR_MS
+    if first_ms is None:
+        return None
+    return max(archived[-1] + 1 if archived else first_ms // HOUR_MS, whole)
 
 
 def _above(creative: Creative, group: AdGroup, campaign: Campaign, advertiser: Advertiser) -> Above:

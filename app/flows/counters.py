@@ -66,6 +66,7 @@ class Counters:
             "pacing_error", "Spend off the hour's plans, as a share of what is due of them"
         )
         self.snapshot_position = self._gauge("snapshot_position", "Position of the newest snapshot")
+        self.trimmed = self._gauge("journal_trimmed_position", "Position up to which lines are trimmed")
         self.build_info = self._gauge("build_info", "1, labelled with the build", ["version"])
 
     def applied(self, state: State, entry: Entry, outcome: Outcome) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 
 from app.domain.decisions import ServedAd
@@ -24,6 +24,7 @@ from app.domain.lines import (
 from app.domain.refusals import Refused
 from app.flows.catalogue import seen
 from app.flows.node import Node
+from app.flows.past import past_events
 from app.state.apply import Receipt
 
 EVENT_KINDS = ("impression", "click", "conversion", "dismissal", "return", "win", "loss")
@@ -86,7 +87,8 @@ async def _take_back_accident(node: Node, returned: Receipt) -> None:
     Judged by the return that was counted first, so that a retry after a crash finishes the same work.
     """
     entry = node.journal.entry_at(returned.position)
-    assert entry is not None
+    if entry is None:  # a retry of one that was counted days ago
+        return
     line = entry.line
     assert isinstance(line, Returned)
     click = node.journal.entry_at(entry.referred.position) if entry.referred is not None else None
@@ -105,12 +107,19 @@ async def refund(
     """Give money back and un-learn, event by event. Safe to send twice: an event is refunded once.
 
     Refused items: `unknown_event` (another advertiser's too, to a bound caller), `not_refundable` (only
-    impressions, clicks and conversions are).
+    impressions, clicks and conversions are), `too_old` where neither journal nor archive has the event.
     """
     lines: list[Line] = []
     results: list[Receipt | Refused | int] = []
+    found = {event_id: node.journal.find(event_id) for event_id in event_ids}
+    past = await past_events(node, [known[0] for known in found.values() if known is not None])
     for event_id in event_ids:
-        line = _refund_line(node, event_id, reason, caller)
+        known = found[event_id]
+        line = (
+            _refund_line(node, event_id, known[0], past, reason, caller)
+            if known is not None
+            else Refused("unknown_event", "there is no such event", "event_ids")
+        )
         if isinstance(line, Refused):
             results.append(line)
         else:
@@ -125,12 +134,20 @@ async def refund(
     return answers
 
 
-def _refund_line(node: Node, event_id: bytes, reason: str, caller: Caller) -> Refunded | Refused:
-    found = node.journal.find(event_id)
-    entry = node.journal.entry_at(found[0]) if found else None
-    if entry is None:
-        return Refused("unknown_event", "there is no such event", "event_ids")
-    target = entry.line
+def _refund_line(
+    node: Node,
+    event_id: bytes,
+    position: int,
+    past: Mapping[int, Shown | Clicked | Converted],
+    reason: str,
+    caller: Caller,
+) -> Refunded | Refused:
+    entry = node.journal.entry_at(position)
+    target = entry.line if entry is not None else past.get(position)
+    if target is None:
+        if caller.advertiser_ids is not None:  # whose it was cannot be told any more
+            return Refused("unknown_event", "there is no such event", "event_ids")
+        return Refused("too_old", "neither the journal nor the archive has this event", "event_ids")
     if not sees_ad(node, caller, getattr(target, "ad", None)):
         return Refused("unknown_event", "there is no such event", "event_ids")
     if not isinstance(target, Shown | Clicked | Converted):
@@ -138,7 +155,7 @@ def _refund_line(node: Node, event_id: bytes, reason: str, caller: Caller) -> Re
     refers_to = target.refers_to if isinstance(target, Clicked) else None
     impression = node.journal.find(refers_to) if refers_to else None
     return Refunded(
-        at_ms=node.now_ms(), target_id=event_id, target_position=entry.position, target=target,
+        at_ms=node.now_ms(), target_id=event_id, target_position=position, target=target,
         reason=reason, impression_position=impression[0] if impression else None,
     )  # fmt: skip
 

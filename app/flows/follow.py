@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import perf_counter
 
 from app.domain.lines import Entry, Verdict
-from app.domain.refusals import Busy
+from app.domain.refusals import Busy, Refused
 from app.journal.protocol import Committed, Journal
 from app.journal.reader import SqliteReader
 from app.state.apply import Outcome, Receipt, apply
@@ -31,6 +31,7 @@ def fold(
     """Apply what the journal holds behind the state, up to a position, without stopping.
 
     Returns the verdicts of what was applied. For followers and replays: a node's loop takes turns.
+    Errors  Refused("journal_trimmed") when the lines behind the state are gone.
     """
     verdicts: list[tuple[bytes, Verdict]] = []
     while upto is None or state.position < upto:
@@ -38,9 +39,23 @@ def fold(
         entries = journal.read(state.position, limit)
         if not entries:
             break
+        _must_follow(state, entries[0])
         for entry in entries:
             verdicts += apply(state, entry).verdicts
     return verdicts
+
+
+def _must_follow(state: State, entry: Entry) -> None:
+    """Refuse to fold over a hole.
+
+    Errors  Refused("journal_trimmed") when the lines between a state and the next one are gone.
+    """
+    if entry.position != state.position + 1:
+        raise Refused(
+            "journal_trimmed",
+            f"the journal begins at {entry.position}, what was before is trimmed: it takes a snapshot from "
+            f"{entry.position - 1} or later to go on from, not one from {state.position}",
+        )
 
 
 class Follow:
@@ -60,7 +75,10 @@ class Follow:
         self._scheduled = False
 
     async def catch_up(self) -> int:
-        """Apply what the journal holds, in turns; returns how many lines. Then follow what is committed."""
+        """Apply what the journal holds, in turns; returns how many lines. Then follow what is committed.
+
+        Errors  Refused("journal_trimmed") when the lines behind the state are gone.
+        """
         start = self.state.position
         self._loop = asyncio.get_running_loop()
         self.failed = self._loop.create_future()
@@ -69,6 +87,7 @@ class Follow:
         while entries := await asyncio.to_thread(self.journal.read, self.state.position, READ_LINES):
             verdicts: list[tuple[bytes, Verdict]] = []
             turn_ends = perf_counter() + TURN_S
+            _must_follow(self.state, entries[0])
             for entry in entries:
                 verdicts += apply(self.state, entry).verdicts
                 if perf_counter() > turn_ends:

@@ -48,6 +48,7 @@ class NodeSettings:
     k_anonymity: int = 50
     retention_days: int = 30
     archive: bool = True
+    journal_days: int = 2  # 0: for ever
     snapshots: int = 3
     snapshot_every_s: int = 600
     snapshot_every_lines: int = 100_000
@@ -104,6 +105,8 @@ class Node:
     clients: Clients = field(default_factory=Clients)
     just_served: JustServed = field(default_factory=JustServed)
     geo: Geo = field(default_factory=Geo)
+    recalling: asyncio.Task[None] | None = None  # what is to be taken back and only the archive has
+    past_clicks: set[int] = field(default_factory=set)  # of those, which were looked for already
 
     def now_ms(self) -> int:
         """The node's time: the wall clock, but never before the state's last tick."""

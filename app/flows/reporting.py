@@ -143,7 +143,7 @@ def run_report(
     collecting = gc.isenabled()
     gc.disable()  # lines hold no cycles; looking at each batch for them costs a tenth of the time
     try:
-        between = archived_between(data, wanted.from_ms, wanted.to_ms, archived_ms)
+        between = archived_between(data, reader, wanted.from_ms, wanted.to_ms, archived_ms)
         tally_lines(reader, tallies, wanted.from_ms, between[0], upto)
         tally_archive(data, reader, tallies, *between, upto)
         tally_lines(reader, tallies, between[1], wanted.to_ms, upto)

@@ -46,22 +46,26 @@ def load(folder: Path, columns: int, upto: int | None = None) -> tuple[State, li
         if upto is not None and listed.position > upto:
             continue
         try:
-            snapshot = snapshots.read(listed.path)
+            return restored(listed.path, columns), damaged
         except Damaged as error:
             damaged.append(f"{listed.path.name}: {error}")
-            continue
-        if snapshot.facts.get("schema_version") != SCHEMA_VERSION:
-            damaged.append(f"{listed.path.name}: of another feature schema")
-            continue
-        state = State(columns)
-        try:
-            state.restore(snapshot.position, snapshot.parts)
-        except (IndexError, KeyError, TypeError, ValueError) as error:
-            # Sound, but a build before or after this one wrote it: the journal's lines say the same.
-            damaged.append(f"{listed.path.name}: of another build: {error}")
-            continue
-        return state, damaged
     return State(columns), damaged
+
+
+def restored(path: Path, columns: int) -> State:
+    """Read a snapshot and make its state.
+
+    Errors  Damaged, also when it is sound and another build wrote it.
+    """
+    snapshot = snapshots.read(path)
+    if snapshot.facts.get("schema_version") != SCHEMA_VERSION:
+        raise Damaged("of another feature schema")
+    state = State(columns)
+    try:
+        state.restore(snapshot.position, snapshot.parts)
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise Damaged(f"of another build: {error}") from error
+    return state
 
 
 def save(folder: Path, state: State, at_ms: int) -> Path:

@@ -63,13 +63,16 @@ def _state_at(data: Path, columns: int, position: int) -> State:
 def _begin(data: Path, columns: int, reader: SqliteReader, position: int) -> State:
     """Load the newest snapshot from before a position."""
     state, _ = load(data / "snapshots", columns, position)
-    if state.position == 0 and reader.entry_at(1) is None:
-        raise Refused("too_old", "the journal no longer reaches back to this decision")
+    if state.position < position and reader.entry_at(state.position + 1) is None:
+        raise Refused("too_old", "no snapshot reaches back to this decision, and the journal is trimmed")
     return state
 
 
 def _move(state: State, reader: SqliteReader, position: int) -> None:
-    fold(state, reader, position)
+    try:
+        fold(state, reader, position)
+    except Refused as trimmed:  # meanwhile
+        raise Refused("too_old", trimmed.message) from trimmed
     if state.position != position:
         raise Refused("too_old", f"the journal does not hold position {position}")
 

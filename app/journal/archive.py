@@ -109,9 +109,11 @@ def path_of(folder: Path, hour: int) -> Path:
     return folder / f"date={at:%Y-%m-%d}" / f"hour={at:%H}"
 
 
-def hours(folder: Path) -> list[int]:
-    """List the archived hours (hours since 1970) up to the first gap, in order.
+def hours(folder: Path, whole_from: int = 0) -> list[int]:
+    """List the archived hours (hours since 1970) in order, up to the first gap that can be filled.
 
+    `whole_from` is the hour from which on the journal still has every line: what is missing before it was
+    taken away, and does not come back.
     Cost    a directory listing for each day.
     """
     found = set()
@@ -119,12 +121,12 @@ def hours(folder: Path) -> list[int]:
         if named := _PATH.fullmatch(f"{path.parent.name}/{path.name}"):
             day = datetime.fromisoformat(named[1]).replace(tzinfo=UTC)
             found.add(int(day.timestamp()) // 3600 + int(named[2]))
-    if not found:
-        return []
-    first = last = min(found)
-    while last + 1 in found:
-        last += 1
-    return list(range(first, last + 1))
+    following: list[int] = []
+    for hour in sorted(found):
+        if following and hour != following[-1] + 1 and hour > whole_from:
+            break
+        following.append(hour)
+    return following
 
 
 def facts_of(folder: Path, hour: int) -> HourFacts:
@@ -133,6 +135,23 @@ def facts_of(folder: Path, hour: int) -> HourFacts:
     Errors  OSError or msgspec.DecodeError when it is not there or damaged.
     """
     return msgspec.json.decode((path_of(folder, hour) / FACTS).read_bytes(), type=HourFacts)
+
+
+def rows_of(folder: Path, hour: int) -> dict[str, int]:
+    """Count an hour's rows by kind, by what its files say at their ends.
+
+    Cost    a look at each file's footer.
+    Errors  OSError or ValueError when one is damaged.
+    """
+    rows: dict[str, int] = {}
+    for path in path_of(folder, hour).glob("kind=*/part-*.parquet"):
+        kind = path.parent.name.removeprefix("kind=")
+        try:
+            count = pl.scan_parquet(path).select(pl.len()).collect().item()
+        except pl.exceptions.PolarsError as error:
+            raise ValueError(f"{path.name} of {kind}: {error}") from error
+        rows[kind] = rows.get(kind, 0) + int(count)
+    return rows
 
 
 def files(folder: Path, some: range | list[int], kind: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a power cut leaves: every acknowledged line, once, at its position, with what it was told; and of those
+"""What a power cut leaves: every acknowledged line, once, at its position, with what it was told; of those
 that were to be trimmed, all up to some position are gone, and none behind it.
 
 Method: a journal works through a random but seeded story on a disk that forgets, tears and reorders what was
