@@ -162,6 +162,7 @@ async def open_node(
     try:
         yield node
     finally:
+        gc.unfreeze()  # what is frozen is not taken down at the end, and DuckDB's modules complain of that
         await asyncio.to_thread(journal.close)
         await asyncio.to_thread(decisions.close)
         for pool in (workers, archivers):

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
 
 from app.main import _end
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_a_worker_ends_with_its_node_in_the_middle_of_its_work() -> None:
@@ -17,3 +24,11 @@ def test_a_worker_ends_with_its_node_in_the_middle_of_its_work() -> None:
     _end(workers)
     worker.join(60)
     assert worker.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_a_process_that_was_a_node_ends_without_a_word(tmp_path: Path) -> None:
+    """No library that it had loaded complains of what was left to it."""
+    command = [sys.executable, "-m", "app", "export", "--data", str(tmp_path / "data")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=120)
+    assert (done.stdout, done.stderr) == (b"", b"")
