@@ -208,7 +208,13 @@ def snapshot_ls(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
 
     _require_data(data)
     rows = [
-        {"name": one.path.name, "position": one.position, "bytes": one.size, "damaged": one.reason}
+        {
+            "name": one.path.name,
+            "position": one.position,
+            "bytes": one.size,
+            "state_version": one.facts.get("state_version"),
+            "damaged": one.reason,
+        }
         for one in listing(data / "snapshots")
     ]
     _print_rows(rows, as_json)

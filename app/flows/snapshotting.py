@@ -27,6 +27,7 @@ from app.journal.reader import SqliteReader
 from app.journal.snapshots import Damaged
 from app.rules.features import SCHEMA_VERSION
 from app.state.state import State
+from app.state.version import RESTORED_FROM, STATE_VERSION
 
 LOG = structlog.get_logger()
 CHECK_S = 1.0
@@ -60,6 +61,9 @@ def restored(path: Path, columns: int) -> State:
     snapshot = snapshots.read(path)
     if snapshot.facts.get("schema_version") != SCHEMA_VERSION:
         raise Damaged("of another feature schema")
+    fold_of = snapshot.facts.get("state_version", 0)
+    if not RESTORED_FROM <= fold_of <= STATE_VERSION:
+        raise Damaged(f"of another build: state version {fold_of}, not {RESTORED_FROM} to {STATE_VERSION}")
     state = State(columns)
     try:
         state.restore(snapshot.position, snapshot.parts)
@@ -70,8 +74,11 @@ def restored(path: Path, columns: int) -> State:
 
 def save(folder: Path, state: State, at_ms: int) -> Path:
     """Write a state as a snapshot."""
-    facts = {"schema_version": SCHEMA_VERSION, "clock_ms": state.clock_ms, "at_ms": at_ms}
-    return snapshots.write(folder, state.position, state.parts(), {**facts, "hash": state.hash.hex()})
+    facts = {
+        "schema_version": SCHEMA_VERSION, "state_version": STATE_VERSION, "clock_ms": state.clock_ms,
+        "at_ms": at_ms, "hash": state.hash.hex(),
+    }  # fmt: skip
+    return snapshots.write(folder, state.position, state.parts(), facts)
 
 
 def follow_and_save(
