@@ -19,8 +19,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from app.offline.planted import PRIOR, Planted, plant
 from app.offline.replay import replay_file
+from app.offline.world.planted import PRIOR, Planted, plant
 from app.rules import ftrl
 from app.rules.evaluation import Metrics, log_loss, measure
 from app.rules.ftrl import UNLEARN_HORIZON_EVENTS, Rates

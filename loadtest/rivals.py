@@ -7,7 +7,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from app.offline.planted import Planted
+from app.offline.world.planted import Planted
 from app.rules import ftrl
 from app.rules.ftrl import Rates
 

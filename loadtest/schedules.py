@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.offline.planted import PRIOR, Planted
+from app.offline.world.planted import PRIOR, Planted
 from app.rules import ftrl
 from app.rules.evaluation import normalised_entropy
 

@@ -13,6 +13,8 @@ from rich.progress import Progress, TaskID
 
 from app.offline.fit import FitResult, fit_file
 from app.offline.replay import ReplayResult, replay_file
+from app.offline.simulate import Simulated, simulate_file
+from app.offline.world.log import LogPlan
 from app.rules.evaluation import Metrics
 from app.rules.ftrl import Rates
 
@@ -89,6 +91,34 @@ def replay_command(
             log, schema, model, rates, lambda done, total: bar.update(task, completed=done, total=total)
         )
     sys.stdout.write(json.dumps(result.as_json()) + "\n" if as_json else _replay_text(result))
+
+
+def simulate_command(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A .parquet, .csv or .jsonl file to write.")],
+    samples: Annotated[int, typer.Option(help="Rows, one impression each.", min=1)] = 300_000,
+    days: Annotated[int, typer.Option(help="Days that they are spread over.", min=1)] = 7,
+    ctr: Annotated[float, typer.Option(help="About the mean click rate.", min=0.0001, max=0.5)] = 0.04,
+    cvr: Annotated[
+        float, typer.Option(help="About the mean conversions of a click.", min=0.001, max=0.5)
+    ] = 0.1,
+    bots: Annotated[float, typer.Option(help="Share of the rows that are bots'.", min=0, max=1)] = 0.005,
+    creatives: Annotated[int, typer.Option(help="Ads of the catalogue.", min=20, max=10_000)] = 2_000,
+    seed: Annotated[int, typer.Option(help="Seed of catalogue, people and truth.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Write a click log whose truth is known: column truth_ctr, and a schema for replay and compare."""
+    result = simulate_file(out, LogPlan(samples, days, ctr, cvr, bots, seed), creatives)
+    sys.stdout.write(json.dumps(result.as_json()) + "\n" if as_json else _simulated_text(result))
+
+
+def _simulated_text(result: Simulated) -> str:
+    lines = [
+        f"{result.log}, its schema {result.schema}: {result.samples:,} samples, {result.clicks:,} clicks, "
+        f"{result.conversions:,} conversions, {result.bots:,} rows of bots",
+        f"{'':14}{'log loss':>10}{'NE':>10}{'AUC':>10}{'calibration':>13}",
+        _metrics_line("the truth", result.truth),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _replay_text(result: ReplayResult) -> str:

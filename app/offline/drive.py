@@ -105,7 +105,8 @@ class Driver:
         reply = await self._client.get(_path_of(ad.impression_url))
         if reply.status != 200:
             raise ConnectionError(f"the impression was answered {reply.status}")
-        truth = self._audience.truth(visit.person, visit.placement_id, ad.creative_id)
+        views = self._audience.seen(visit.person, ad.creative_id)
+        truth = self._audience.truth(visit.person, visit.placement_id, ad.creative_id, views)
         clicked = self._audience.clicks(truth)
         tally.shown(judged(ad, truth, clicked))
         if clicked:

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from app.offline.logs import numbers_of
 from app.offline.schema import Field
-from app.rules.learner import I32, fields_of
+from app.rules.learner import I32, NOTHING, fields_of, filled_behind
 
 
 def encode(fields: tuple[Field, ...], log: pl.DataFrame, part: str) -> tuple[I32, I32]:
-    """Light one place for each field of each row, beside place 0, which is always lit.
+    """Light a place for each field of each row (several where it is split), beside place 0: always lit.
 
     A missing value has a place too: of its own in values and buckets, hashed in hashes.
-    Shape   (k, 1 + fields); and the field of every place there is, field 0 that of place 0.
+    Shape   (k, 1 + fields or more), NOTHING behind; and the field of each place, field 0 that of place 0.
     Errors  Refused bad_value where a bucket's field is not a number.
 
     >>> log = pl.DataFrame({"age": ["19", "20", "55", None]})
@@ -27,27 +27,44 @@ def encode(fields: tuple[Field, ...], log: pl.DataFrame, part: str) -> tuple[I32
     >>> lit[:, 1].tolist(), field_of.tolist()
     ([1, 2, 3, 4], [0, 1, 1, 1, 1])
     """
-    lit = np.zeros((log.height, 1 + len(fields)), np.int32)
+    lit = [np.zeros((log.height, 1), np.int64)]
     first, sizes = 1, []
     for k, field in enumerate(fields):
         places, count = _places(field, log[field.field], f"{part}[{k}].field")
-        lit[:, k + 1] = first + places
+        lit.append(np.where(places == NOTHING, NOTHING, first + places))
         first += count
         sizes.append(count)
-    return lit, fields_of(tuple(sizes))
+    return filled_behind(np.concatenate(lit, axis=1, dtype=np.int32, casting="same_kind")), fields_of(
+        tuple(sizes)
+    )
 
 
 def _places(field: Field, column: pl.Series, place: str) -> tuple[NDArray[np.int64], int]:
-    match field.kind:
-        case "hash":
-            return _hashed(column, field), field.size
-        case "value":
-            codes, values = _codes(column)
-            return codes, len(values)
-        case "bucket":
-            numbers = numbers_of(column, place)
-            buckets = np.searchsorted(np.array(field.edges), numbers, side="right")
-            return np.where(np.isnan(numbers), len(field.edges) + 1, buckets), len(field.edges) + 2
+    """The places of each row, NOTHING where it lights fewer than others, and how many there may be."""
+    if field.kind == "bucket":
+        numbers = numbers_of(column, place)
+        buckets = np.searchsorted(np.array(field.edges), numbers, side="right")
+        return np.where(np.isnan(numbers), len(field.edges) + 1, buckets)[:, None], len(field.edges) + 2
+    codes, texts = _codes(column)
+    if field.split is None:
+        parted: list[list[str | None]] = [[text] for text in texts]
+    else:
+        parted = [[None] if text is None else list(dict.fromkeys(text.split(field.split))) for text in texts]
+    place_of, count = _place_of(field, parted)
+    width = max(map(len, parted))
+    table = np.full((len(parted), width), NOTHING, np.int64)
+    for row, values in zip(table, parted, strict=True):
+        # Two values may be hashed to one place: a place is lit once.
+        places = list(dict.fromkeys(place_of[value] for value in values))
+        row[: len(places)] = places
+    return table[codes], count
+
+
+def _place_of(field: Field, parted: list[list[str | None]]) -> tuple[dict[str | None, int], int]:
+    values = dict.fromkeys(value for several in parted for value in several)
+    if field.kind == "hash":
+        return {value: hash_place(field.field, value, field.size) for value in values}, field.size
+    return {value: place for place, value in enumerate(values)}, len(values)
 
 
 def hash_place(name: str, value: str | None, size: int) -> int:
@@ -58,11 +75,6 @@ def hash_place(name: str, value: str | None, size: int) -> int:
     """
     text = f"{name}\x00{value}" if value is not None else name
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") % size
-
-
-def _hashed(column: pl.Series, field: Field) -> NDArray[np.int64]:
-    codes, values = _codes(column)
-    return np.array([hash_place(field.field, value, field.size) for value in values], np.int64)[codes]
 
 
 def _codes(column: pl.Series) -> tuple[NDArray[np.int64], list[str | None]]:

@@ -34,12 +34,13 @@ _LOCAL_TIME_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
 class Log:
     """A log in the order in which it is to be learned.
 
-    Shape   fields has a text column for each field of the schema; impressions and clicks are (k,).
+    Shape   fields has a text column for each field of the schema; impressions, clicks and truth are (k,).
     """
 
     fields: pl.DataFrame
     impressions: NDArray[np.float64]
     clicks: NDArray[np.float64]
+    truth: NDArray[np.float64] | None = None
 
 
 def read_log(path: Path, schema: Schema, schema_folder: Path) -> Log:
@@ -64,6 +65,7 @@ def read_log(path: Path, schema: Schema, schema_folder: Path) -> Log:
         fields=frame,
         impressions=frame[_ROW + "impressions"].to_numpy(),
         clicks=frame[_ROW + "clicks"].to_numpy(),
+        truth=None if schema.truth is None else numbers_of(frame[schema.truth], "truth"),
     )
 
 
@@ -155,7 +157,7 @@ def _sources(schema: Schema, header: list[str], joins: list[Path]) -> _Sources:
             of_log[name] = None
             continue
         holder = next((k for k, names in enumerate(joined_names) if name in names), None)
-        if holder is None or place in {"label", "imps", "time"} or place.startswith("join"):
+        if holder is None or place in {"label", "imps", "time", "truth"} or place.startswith("join"):
             raise Refused("unknown_field", f"{place}: the log has no field {name!r}", place)
         if name not in of_join[holder]:
             of_join[holder].append(name)
@@ -169,7 +171,7 @@ def _sources(schema: Schema, header: list[str], joins: list[Path]) -> _Sources:
 
 def _places(schema: Schema) -> list[tuple[str, str]]:
     """Every field that the schema names, with the place it is named at."""
-    single = [(schema.label, "label"), (schema.imps, "imps"), (schema.time, "time")]
+    single = [(schema.label, "label"), (schema.imps, "imps"), (schema.time, "time"), (schema.truth, "truth")]
     places = [(name, place) for name, place in single if name is not None]
     places += [(join.on, f"join[{k}].on") for k, join in enumerate(schema.join)]
     for part, fields in (("rows", schema.rows), ("columns", schema.columns)):
@@ -249,6 +251,6 @@ def numbers_of(column: pl.Series, place: str) -> NDArray[np.float64]:
     numbers = column.cast(pl.Float64, strict=False)
     wrong = (numbers.is_null() & column.is_not_null() & (column != "")).arg_true()
     if wrong.len():
-        message = f"{place}: {column[int(wrong[0])]!r} is not a number, and a bucket needs one"
+        message = f"{place}: {column[int(wrong[0])]!r} is not a number, and one is needed"
         raise Refused("bad_value", message, place)
     return numbers.fill_null(float("nan")).to_numpy()

@@ -16,22 +16,26 @@ from app.domain.refusals import Refused
 Kind = Literal["hash", "value", "bucket"]
 LARGEST_HASH = 1 << 22
 
-_TOP_KEYS = {"label", "imps", "time", "prior", "rows", "columns", "crosses", "join"}
+_TOP_KEYS = {"label", "imps", "time", "prior", "truth", "rows", "columns", "crosses", "join"}
 _FIELD_KEYS: dict[str, set[str]] = {
-    "hash": {"field", "kind", "size"},
-    "value": {"field", "kind"},
+    "hash": {"field", "kind", "size", "split"},
+    "value": {"field", "kind", "split"},
     "bucket": {"field", "kind", "edges"},
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of the log: hashed into `size` places, one place for each value, or cut at `edges`."""
+    """One field of the log: hashed into `size` places, one place for each value, or cut at `edges`.
+
+    With `split`, a text holds several values that it parts; each lights its place.
+    """
 
     field: str
     kind: Kind
     size: int = 0
     edges: tuple[float, ...] = ()
+    split: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Schema:
     imps: str | None = None
     time: str | None = None
     prior: float | None = None
+    truth: str | None = None  # a field that tells the true click probability: a simulator's log
     crosses: bool = True
     join: tuple[Join, ...] = ()
 
@@ -90,6 +95,7 @@ def parse_schema(document: Mapping[str, Any]) -> Schema:
         columns=_fields(document, "columns"),
         imps=_text(document, "imps", "imps") if "imps" in document else None,
         time=_text(document, "time", "time") if "time" in document else None,
+        truth=_text(document, "truth", "truth") if "truth" in document else None,
         prior=_prior(document["prior"]) if "prior" in document else None,
         crosses=crosses,
         join=tuple(_join(one, f"join[{k}]") for k, one in enumerate(_tables(document, "join"))),
@@ -150,6 +156,7 @@ def _field(table: Mapping[str, Any], place: str) -> Field:
         kind=cast(Kind, kind),
         size=_size(table.get("size"), f"{place}.size") if kind == "hash" else 0,
         edges=_edges(table.get("edges"), f"{place}.edges") if kind == "bucket" else (),
+        split=_text(table, "split", f"{place}.split") if "split" in table else None,
     )
 
 

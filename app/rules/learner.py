@@ -99,7 +99,7 @@ def side_by_side(space: Space, samples: Samples) -> Samples:
     columns = np.where(samples.columns > 0, samples.columns + (space.row_count - 1), NOTHING)
     lit = np.concatenate([samples.rows, columns], axis=1).astype(np.int32)
     no_columns = np.zeros((len(samples), 1), np.int32)
-    return replace(samples, rows=_filled_behind(lit), columns=no_columns)
+    return replace(samples, rows=filled_behind(lit), columns=no_columns)
 
 
 def main_space(space: Space) -> Space:
@@ -109,7 +109,7 @@ def main_space(space: Space) -> Space:
     return Space(rows, np.zeros(1, np.int32), space.prior)
 
 
-def _filled_behind(lit: I32) -> I32:
+def filled_behind(lit: I32) -> I32:
     """Move NOTHING behind everything lit, in each sample, and drop the places that no sample lights."""
     empty = lit == NOTHING
     if empty.all(axis=0).sum() < empty.any(axis=0).sum():  # some samples light a place, others do not

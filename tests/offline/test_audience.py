@@ -26,9 +26,11 @@ from app.domain.lines import (
     Shown,
     Ticked,
 )
-from app.offline.audience import AD_SPREADS, Audience, Person
+from app.offline.audience import Audience
 from app.offline.drive import AnsweredAd, Pricing, judged
 from app.offline.sample import sample_catalogue
+from app.offline.world.market import AD_SPREADS
+from app.offline.world.people import Person
 from app.state.apply import apply
 from app.state.choose import Chooser
 from app.state.state import State
@@ -147,7 +149,8 @@ def worths(node: Node, visits: int, learning: bool) -> tuple[list[float], int]:
             continue
         win = placed.wins[0]
         pricing = Pricing(win.kind, win.bid_micros / 1e6, win.price_micros / 1e6)
-        truth = audience.truth(visit.person, visit.placement_id, win.creative_id)
+        views = audience.seen(visit.person, win.creative_id)
+        truth = audience.truth(visit.person, visit.placement_id, win.creative_id, views)
         clicked = audience.clicks(truth)
         worth.append(judged(AnsweredAd(win.creative_id, win.pctr, "", "", pricing), truth, clicked).worth)
         if learning:

@@ -86,7 +86,10 @@ def test_worth_is_what_the_truth_says() -> None:
     _, ledger = asyncio.run(driven(one_ad("crt-1"), audience))
     again = Audience(1, CATALOGUE)
     visits = [again.draw() for _ in range(ledger.whole().requests)]
-    truths = [again.truth(visit.person, visit.placement_id, "crt-1") for visit in visits]
+    truths = [
+        again.truth(visit.person, visit.placement_id, "crt-1", again.seen(visit.person, "crt-1"))
+        for visit in visits
+    ]
     assert ledger.whole().worth == pytest.approx(sum(1000 * 1000 * truth for truth in truths))
 
 

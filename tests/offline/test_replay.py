@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from app.domain.refusals import Refused
 from app.offline.commands import fit_command, replay_command
 from app.offline.encode import encode, hash_place
-from app.offline.planted import PRIOR, Planted, plant
 from app.offline.replay import ReplayResult, replay_file
 from app.offline.schema import Field
+from app.offline.world.planted import PRIOR, Planted, plant
 from app.rules.evaluation import normalised_entropy
 from app.rules.ftrl_plain import PlainCell, plain_learn
 

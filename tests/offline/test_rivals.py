@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.offline.fit import fit_file
-from app.offline.planted import PRIOR, plant
+from app.offline.world.planted import PRIOR, plant
 from app.rules.evaluation import log_loss
 from app.rules.ftrl import Rates
 from loadtest.rivals import main_cells, ours_main, vowpal_wabbit_main

@@ -9,7 +9,7 @@ from functools import cache
 
 import pytest
 
-from app.offline.planted import Planted, plant
+from app.offline.world.planted import Planted, plant
 from app.rules.ftrl import UNLEARN_HORIZON_EVENTS
 from loadtest import schedules
 from loadtest.schedules import Schedule, ne_of, ne_with_false_clicks

@@ -1,0 +1,69 @@
+"""`adjudge simulate`: a click log of the simulated market as a file, its schema beside it."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from app.domain.refusals import Refused
+from app.offline.sample import sample_catalogue
+from app.offline.world.log import SCHEMA, LogPlan, draw_log
+from app.offline.world.market import Market
+from app.rules.evaluation import Metrics, measure
+
+FORMATS = (".parquet", ".csv", ".jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """What was written where, and how good predictions could be at best."""
+
+    log: Path
+    schema: Path
+    samples: int
+    clicks: int
+    conversions: int
+    bots: int
+    truth: Metrics
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape that `simulate --json` prints."""
+        return asdict(self) | {"log": str(self.log), "schema": str(self.schema)}
+
+
+def simulate_file(out: Path, plan: LogPlan, creatives: int = 2_000) -> Simulated:
+    """Draw a log of a sample catalogue's market; the same plan gives the same log.
+
+    Errors  Refused: unknown_format, not_writable.
+    """
+    if out.suffix not in FORMATS:
+        raise Refused("unknown_format", f"{out.name} is none of {', '.join(FORMATS)}", "OUT")
+    log = draw_log(Market(plan.seed, sample_catalogue(plan.seed, creatives)), plan)
+    schema = out.with_suffix(".toml")
+    try:
+        _write(log, out)
+        schema.write_text(SCHEMA, encoding="utf-8")
+    except OSError as broken:
+        raise Refused("not_writable", f"{out}: {broken.strerror}", "OUT") from broken
+    clicks = log["click"].to_numpy().astype(np.float64)
+    return Simulated(
+        log=out,
+        schema=schema,
+        samples=log.height,
+        clicks=int(clicks.sum()),
+        conversions=int(log["conversion"].sum()),
+        bots=int(log["bot"].sum()),
+        truth=measure(log["truth_ctr"].to_numpy(), np.ones(clicks.size), clicks),
+    )
+
+
+def _write(log: pl.DataFrame, out: Path) -> None:
+    match out.suffix:
+        case ".parquet":
+            log.write_parquet(out)
+        case ".csv":
+            log.write_csv(out)
+        case _:
+            log.write_ndjson(out)
