@@ -20,7 +20,7 @@ FAILURE_PAUSE_S = 0.2
 
 
 class Pricing(Struct, frozen=True):
-    """The money of an answered ad, as far as the driver reads it."""
+    """The money of an answered ad, as far as the driver reads it; the price is that of one charged action."""
 
     kind: str
     bid: float
@@ -129,7 +129,7 @@ def judged(ad: AnsweredAd, truth: float, clicked: bool) -> Shown:
     """
     pricing = ad.pricing
     if pricing.kind == "cpm":
-        return Shown(ad.pctr, truth, clicked, pricing.price / 1000, pricing.bid)
+        return Shown(ad.pctr, truth, clicked, pricing.price, pricing.bid)
     return Shown(ad.pctr, truth, clicked, pricing.price * clicked, pricing.bid * truth * 1000)
 
 

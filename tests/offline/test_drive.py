@@ -68,8 +68,8 @@ def test_the_path_alone_is_taken_from_the_answers_urls() -> None:
 CHARGES = [
     ("cpc", Eager, 800.0, "each click is charged its price"),
     ("cpc", Idle, 0.0, "no click, no charge"),
-    ("cpm", Idle, 0.8, "a thousandth for each impression"),
-    ("cpm", Eager, 0.8, "a click costs nothing more"),
+    ("cpm", Idle, 800.0, "each impression is charged its price"),
+    ("cpm", Eager, 800.0, "a click costs nothing more"),
 ]  # fmt: skip
 
 
