@@ -20,7 +20,7 @@ from rich.console import Console
 from app import __version__
 from app.domain.refusals import Busy, Refused
 from app.flows.node import Node
-from app.offline.commands import fit_command, replay_command, simulate_command
+from app.offline.commands import compare_command, fit_command, replay_command, simulate_command
 from app.settings import Settings, read_settings
 from app.web.catalogue import transfer
 
@@ -34,6 +34,7 @@ snapshot_app = typer.Typer(no_args_is_help=True, help="Snapshots on disk, and wh
 app.add_typer(snapshot_app, name="snapshot")
 app.command("fit")(fit_command)
 app.command("replay")(replay_command)
+app.command("compare")(compare_command)
 app.command("simulate")(simulate_command)
 
 Data = Annotated[Path, typer.Option("--data", help="Data directory.")]

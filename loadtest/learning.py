@@ -19,13 +19,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from app.offline.compare import model_of
 from app.offline.replay import replay_file
+from app.offline.rivals import Predicted, river_main, vowpal_wabbit_main
 from app.offline.world.planted import PRIOR, Planted, plant
 from app.rules import ftrl
 from app.rules.evaluation import Metrics, log_loss, measure
 from app.rules.ftrl import UNLEARN_HORIZON_EVENTS, Rates
 from loadtest import schedules
-from loadtest.rivals import ours_main, river_main, vowpal_wabbit_main
 
 PRIOR_LOGIT = float(np.log(PRIOR / (1.0 - PRIOR)))
 PROJECT = Path(__file__).parents[1]
@@ -138,10 +139,9 @@ def _rivals(log: Planted) -> bool:
     """The same samples, features (main cells), prior, alpha, beta, l1 and l2."""
     samples, rates = log.clicks.size, Rates()
     few = min(RIVER_SAMPLES, samples)
-    ours = ours_main(log, rates, PRIOR_LOGIT)
-    with tempfile.TemporaryDirectory() as folder:
-        theirs = vowpal_wabbit_main(log, rates, PRIOR_LOGIT, Path(folder))
-    river = river_main(log, rates, PRIOR_LOGIT, few)
+    ours = _ours_main(log)
+    theirs = vowpal_wabbit_main(log.space, log.samples, rates)
+    river = river_main(log.space, log.samples.part(0, few), rates)
     _say("main cells alone beside others, progressive log loss of the whole run")
     losses = [_loss(one.p, log) for one in (ours, theirs)]
     _say(f"  {'ours':28}{losses[0]:>10.6f}{samples / ours.seconds:>12,.0f} samples/s")
@@ -150,6 +150,11 @@ def _rivals(log: Planted) -> bool:
     _say(f"  {f'ours, first {few:,}':28}{_loss(ours.p[:few], log):>10.6f}")
     apart = abs(losses[0] - losses[1])
     return _target(f"within 0.001 of Vowpal Wabbit ({apart:.1e})", apart <= 0.001)
+
+
+def _ours_main(log: Planted) -> Predicted:
+    run, rates = model_of("main")
+    return run(log.space, log.samples, rates)
 
 
 def _loss(p: NDArray[np.float64], log: Planted) -> float:

@@ -11,8 +11,11 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from app.domain.refusals import Refused
+from app.offline.compare import MODELS, Comparison, compare_file, installed_models, table
 from app.offline.fit import FitResult, fit_file
 from app.offline.replay import ReplayResult, replay_file
+from app.offline.report import report_html
 from app.offline.simulate import Simulated, simulate_file
 from app.offline.world.log import LogPlan
 from app.rules.evaluation import Metrics
@@ -91,6 +94,46 @@ def replay_command(
             log, schema, model, rates, lambda done, total: bar.update(task, completed=done, total=total)
         )
     sys.stdout.write(json.dumps(result.as_json()) + "\n" if as_json else _replay_text(result))
+
+
+def compare_command(
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="CSV, TSV, Parquet or JSONL; gzip.")],
+    schema: Annotated[Path, typer.Option(help="Which fields light which rows and columns (TOML).")],
+    models: Annotated[
+        str,
+        typer.Option(
+            help=f"Comma-separated, the first is what others are held to: {', '.join(MODELS)}; all: those "
+            "installed. Settings follow a name: ftrl:cross_alpha=0.05:l1=1."
+        ),
+    ] = "main,ftrl,hctr",
+    most: Annotated[int | None, typer.Option(help="Only so many rows.", min=1)] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report with charts here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Run several models over a click log and print their figures side by side; see also --report."""
+    chosen = installed_models() if models == "all" else [one for one in models.split(",") if one]
+    with _bar("compare") as (bar, task):
+        bar.update(task, total=len(chosen) + 1)
+        result = compare_file(
+            log, schema, chosen, most, lambda name: bar.update(task, advance=1, description=name)
+        )
+    if report is not None:
+        _write_report(report, result)
+    sys.stdout.write(json.dumps(result.as_json()) + "\n" if as_json else _compare_text(result, report))
+
+
+def _write_report(report: Path, result: Comparison) -> None:
+    try:
+        report.write_text(report_html(result), encoding="utf-8")
+    except OSError as broken:
+        raise Refused("not_writable", f"{report}: {broken.strerror}", "report") from broken
+
+
+def _compare_text(result: Comparison, report: Path | None) -> str:
+    clicks = int(result.samples.clicks.sum())
+    head = f"{result.log}: {len(result.samples):,} samples, {clicks:,} clicks; second half"
+    written = [] if report is None else [f"report: {report}"]
+    return "\n".join([head, table(result), *written]) + "\n"
 
 
 def simulate_command(

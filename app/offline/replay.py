@@ -17,7 +17,7 @@ from app.rules.evaluation import Metrics, measure
 from app.rules.ftrl import Rates
 from app.rules.ftrl_learner import ftrl_learner, main_learner
 from app.rules.hctr import hctr_learner
-from app.rules.learner import Learner, Samples, Space, fields_of, single
+from app.rules.learner import Learner, Samples, Space, State, fields_of, single
 
 Make = Callable[[Space, Rates], Learner]
 MODELS: dict[str, Make] = {
@@ -127,9 +127,11 @@ def warm(make: Make) -> None:
     learner.learn(learner.fresh(), single([0, 1], [0, 1], 2.0, 1.0))
 
 
-def progressive(learner: Learner, samples: Samples, progress: Progress | None = None) -> NDArray[np.float64]:
-    """The predictions of a fresh learner, each made before its sample was learned. Shape (k,)."""
-    state, p = learner.fresh(), np.empty(len(samples))
+def progressive(
+    learner: Learner, samples: Samples, progress: Progress | None = None, state: State | None = None
+) -> NDArray[np.float64]:
+    """The predictions of a learner (a fresh one without a state), each made before its sample was learned."""
+    state, p = learner.fresh() if state is None else state, np.empty(len(samples))
     for first in range(0, p.size, CHUNK_ROWS):
         last = min(first + CHUNK_ROWS, p.size)
         p[first:last] = learner.learn(state, samples.part(first, last))

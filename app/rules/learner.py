@@ -135,13 +135,13 @@ class Learner:
     unlearn: Callable[[State, Samples, F64], None] | None = None
 
 
-def size_bytes(state: State) -> int:
-    """What a state's arrays take where every page of them is used.
+def used_bytes(state: State) -> int:
+    """What the cells of a state that hold something take; the rest of its arrays is reserved, not resident.
 
-    >>> size_bytes({"n": np.zeros(3)})
-    24
+    >>> used_bytes({"n": np.array([0.0, 1.5])})
+    8
     """
-    return sum(array.nbytes for array in state.values())
+    return sum(int(np.count_nonzero(array)) * array.itemsize for array in state.values())
 
 
 def copy_of(state: State) -> dict[str, NDArray[Any]]:
