@@ -20,7 +20,13 @@ from rich.console import Console
 from app import __version__
 from app.domain.refusals import Busy, Refused
 from app.flows.node import Node
-from app.offline.commands import compare_command, fit_command, replay_command, simulate_command
+from app.offline.commands import (
+    compare_command,
+    fit_command,
+    off_policy_command,
+    replay_command,
+    simulate_command,
+)
 from app.settings import Settings, read_settings
 from app.web.catalogue import transfer
 
@@ -35,6 +41,7 @@ app.add_typer(snapshot_app, name="snapshot")
 app.command("fit")(fit_command)
 app.command("replay")(replay_command)
 app.command("compare")(compare_command)
+app.command("off-policy")(off_policy_command)
 app.command("simulate")(simulate_command)
 
 Data = Annotated[Path, typer.Option("--data", help="Data directory.")]

@@ -14,6 +14,7 @@ from rich.progress import Progress, TaskID
 from app.domain.refusals import Refused
 from app.offline.compare import MODELS, Comparison, compare_file, installed_models, table
 from app.offline.fit import FitResult, fit_file
+from app.offline.off_policy import off_policy_file, off_policy_table
 from app.offline.replay import ReplayResult, replay_file
 from app.offline.report import report_html
 from app.offline.simulate import Simulated, simulate_file
@@ -134,6 +135,22 @@ def _compare_text(result: Comparison, report: Path | None) -> str:
     head = f"{result.log}: {len(result.samples):,} samples, {clicks:,} clicks; second half"
     written = [] if report is None else [f"report: {report}"]
     return "\n".join([head, table(result), *written]) + "\n"
+
+
+def off_policy_command(
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="CSV, TSV, Parquet or JSONL; gzip.")],
+    schema: Annotated[Path, typer.Option(help="As for replay, with action and propensity (TOML).")],
+    policies: Annotated[
+        str, typer.Option(help="Comma-separated: uniform, or the best by ftrl, main or hctr.")
+    ] = "uniform,main,ftrl",
+    train_share: Annotated[
+        float, typer.Option(help="Share of the log that models learn; the rest judges.", min=0, max=0.9)
+    ] = 0.5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Estimate what other ways of choosing would have earned: IPS, SNIPS, doubly robust, with intervals."""
+    result = off_policy_file(log, schema, [one for one in policies.split(",") if one], train_share)
+    sys.stdout.write((json.dumps(result.as_json()) if as_json else off_policy_table(result)) + "\n")
 
 
 def simulate_command(

@@ -157,7 +157,7 @@ def _sources(schema: Schema, header: list[str], joins: list[Path]) -> _Sources:
             of_log[name] = None
             continue
         holder = next((k for k, names in enumerate(joined_names) if name in names), None)
-        if holder is None or place in {"label", "imps", "time", "truth"} or place.startswith("join"):
+        if holder is None or place in _SINGLE or place.startswith("join"):
             raise Refused("unknown_field", f"{place}: the log has no field {name!r}", place)
         if name not in of_join[holder]:
             of_join[holder].append(name)
@@ -169,9 +169,12 @@ def _sources(schema: Schema, header: list[str], joins: list[Path]) -> _Sources:
     return _Sources(list(of_log), of_join)
 
 
+_SINGLE = ("label", "imps", "time", "truth", "action", "propensity")
+
+
 def _places(schema: Schema) -> list[tuple[str, str]]:
     """Every field that the schema names, with the place it is named at."""
-    single = [(schema.label, "label"), (schema.imps, "imps"), (schema.time, "time"), (schema.truth, "truth")]
+    single = [(getattr(schema, place), place) for place in _SINGLE]
     places = [(name, place) for name, place in single if name is not None]
     places += [(join.on, f"join[{k}].on") for k, join in enumerate(schema.join)]
     for part, fields in (("rows", schema.rows), ("columns", schema.columns)):

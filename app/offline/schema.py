@@ -16,7 +16,19 @@ from app.domain.refusals import Refused
 Kind = Literal["hash", "value", "bucket"]
 LARGEST_HASH = 1 << 22
 
-_TOP_KEYS = {"label", "imps", "time", "prior", "truth", "rows", "columns", "crosses", "join"}
+_TOP_KEYS = {
+    "label",
+    "imps",
+    "time",
+    "prior",
+    "truth",
+    "action",
+    "propensity",
+    "rows",
+    "columns",
+    "crosses",
+    "join",
+}
 _FIELD_KEYS: dict[str, set[str]] = {
     "hash": {"field", "kind", "size", "split"},
     "value": {"field", "kind", "split"},
@@ -57,6 +69,8 @@ class Schema:
     time: str | None = None
     prior: float | None = None
     truth: str | None = None  # a field that tells the true click probability: a simulator's log
+    action: str | None = None  # what was chosen, for off-policy estimates
+    propensity: str | None = None  # and with which probability
     crosses: bool = True
     join: tuple[Join, ...] = ()
 
@@ -96,6 +110,8 @@ def parse_schema(document: Mapping[str, Any]) -> Schema:
         imps=_text(document, "imps", "imps") if "imps" in document else None,
         time=_text(document, "time", "time") if "time" in document else None,
         truth=_text(document, "truth", "truth") if "truth" in document else None,
+        action=_text(document, "action", "action") if "action" in document else None,
+        propensity=_text(document, "propensity", "propensity") if "propensity" in document else None,
         prior=_prior(document["prior"]) if "prior" in document else None,
         crosses=crosses,
         join=tuple(_join(one, f"join[{k}]") for k, one in enumerate(_tables(document, "join"))),
