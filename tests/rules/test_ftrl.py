@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.rules import ftrl
@@ -224,6 +224,7 @@ def test_keras_single_step(weight: float, gradient: float, expected: float) -> N
 # ------------------------------------------------------------------------------------ laws
 @settings(deadline=None, max_examples=100)
 @given(rates=RATES, before=st.lists(SAMPLE, max_size=20))
+@example(rates=Rates(1.0, 1.0, 0.5, 0.0, 0.0, 0.0), before=[(0.0, 1.0)] * 4)
 def test_impression_and_click_sum_to_the_joined_sample_while_the_weight_is_held(
     rates: Rates, before: list[tuple[float, float]]
 ) -> None:
@@ -237,8 +238,11 @@ def test_impression_and_click_sum_to_the_joined_sample_while_the_weight_is_held(
     apart.w[:] = held
     assert learn(apart, 0.0, 1.0) == p
     # z moves by (root of n after - root of n before) / alpha x w: rounding is relative to those terms.
-    moved = np.sqrt(joined.n).max() / min(rates.alpha_main, rates.alpha_cross) * np.abs(held).max()
-    assert apart.z == pytest.approx(joined.z, rel=1e-12, abs=1e-12 * max(1.0, moved))
+    # Where p is nearly 1 the click takes almost all of n back: what rounding leaves of it has a large root.
+    per_root = float(np.abs(held).max()) / min(rates.alpha_main, rates.alpha_cross)
+    moved = float(np.sqrt(joined.n).max()) * per_root
+    left = float((np.sqrt(joined.n + 1e-15) - np.sqrt(joined.n)).max()) * per_root
+    assert apart.z == pytest.approx(joined.z, rel=1e-12, abs=1e-12 * max(1.0, moved) + left)
     assert apart.n == pytest.approx(joined.n, rel=1e-12, abs=1e-12)
 
 
