@@ -8,7 +8,6 @@ RFC 1952, unlike Python's salted hash). Registered placements get rows of their 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from zlib import crc32
@@ -106,18 +105,29 @@ def age_band(age: int) -> int:
     return bisect_right(AGE_EDGES, age)
 
 
-def person_rows(
-    gender: str | None, age: int | None, region: str | None, interests: Iterable[str], segments: Iterable[str]
-) -> list[int]:
-    """List the rows that a person lights; unknown attributes light none."""
-    rows = [*demographic_rows(gender, age, region)]
+@lru_cache(maxsize=16_384)
+def common_rows(  # the same visitors come again, often within minutes
+    hour: int, weekday: int, device: str | None, system: str | None, categories: tuple[str, ...],
+    gender: str | None, age: int | None, region: str | None, interests: tuple[str, ...],
+    segments: tuple[str, ...],
+) -> tuple[int, ...]:  # fmt: skip
+    """List the rows that all placements of a request share; unknown attributes light none, none is lit twice.
+
+    Units   hour 0-23 and weekday (0 is Monday) in the node's zone, age in years.
+    """
+    rows = [0, BLOCKS["hour"].start + hour, BLOCKS["weekday"].start + weekday]
+    if device:
+        rows.append(listed_row("device", DEVICES, device))
+    if system:
+        rows.append(listed_row("os", SYSTEMS, system))
+    rows.extend(hashed_row("site_category", value) for value in categories)
+    rows.extend(demographic_rows(gender, age, region))
     rows.extend(hashed_row("interest", value) for value in interests)
     rows.extend(hashed_row("segment", value) for value in segments)
-    return rows
+    return tuple(dict.fromkeys(rows))
 
 
-@lru_cache(maxsize=16_384)
-def demographic_rows(gender: str | None, age: int | None, region: str | None) -> tuple[int, ...]:
+def demographic_rows(gender: str | None, age: int | None, region: str | None) -> list[int]:
     """List the rows of region, age band, gender, and gender x age band."""
     rows = []
     if region:
@@ -129,7 +139,7 @@ def demographic_rows(gender: str | None, age: int | None, region: str | None) ->
         if age is not None:
             pair = GENDERS.index(gender) * (len(AGE_EDGES) + 1) + age_band(age)
             rows.append(BLOCKS["gender_age"].start + pair)
-    return tuple(rows)
+    return rows
 
 
 def views_rows(views: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -153,23 +163,6 @@ def views_name(place: int) -> str:
         return f"{low}+"
     high = VIEW_EDGES[place] - 1
     return str(low) if low == high else f"{low}-{high}"
-
-
-def moment_rows(hour: int, weekday: int) -> list[int]:
-    """List the rows of an hour (0-23) and a weekday (0 is Monday) in the node's zone."""
-    return [BLOCKS["hour"].start + hour, BLOCKS["weekday"].start + weekday]
-
-
-@lru_cache(maxsize=16_384)
-def surrounding_rows(device: str | None, system: str | None, categories: tuple[str, ...]) -> tuple[int, ...]:
-    """List the rows of device, operating system and the site's categories."""
-    rows = []
-    if device:
-        rows.append(listed_row("device", DEVICES, device))
-    if system:
-        rows.append(listed_row("os", SYSTEMS, system))
-    rows.extend(hashed_row("site_category", value) for value in categories)
-    return tuple(rows)
 
 
 def name_row(row: int) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from app.domain import ids
 from app.domain.catalogue import Placement
 from app.domain.decisions import REASON_CODES, REASON_NUMBER, Choice, Placed, Win
-from app.domain.requests import FIXED_PRICE, MAX_LIT_VALUES, AdRequest, Ask, Deal
+from app.domain.requests import FIXED_PRICE, MAX_LIT_VALUES, AdRequest, Ask, Deal, Person
 from app.rules import eligibility, features, pricing, ranking, screening
 from app.rules.standing import Moment
 from app.state import deals, dismissals, separation
@@ -32,6 +32,7 @@ _BELOW_DEAL_FLOOR = REASON_NUMBER["below_deal_floor"]
 _BELOW_FLOOR = REASON_NUMBER["below_floor"]
 _OUTBID = REASON_NUMBER["outbid"]
 _NOBODY = np.zeros(0, dtype=np.int64)
+_UNKNOWN = Person()
 
 
 class Preview(NamedTuple):
@@ -49,8 +50,9 @@ class Slate(NamedTuple):
 
     ask: Ask
     placement: Placement | None
+    publisher_id: str
     view: View
-    rows: list[int]
+    rows: tuple[int, ...]
     sums: NDArray[np.float32]
     prior_logit: float
     floor_micros: int
@@ -101,43 +103,48 @@ class Chooser:
         )
         return Choice(position=self.state.position, clock_ms=clock_ms, variant=0, placed=placed)
 
-    def _common_rows(self, request: AdRequest, preview: Preview | None) -> list[int]:
+    def _common_rows(self, request: AdRequest, preview: Preview | None) -> tuple[int, ...]:
         """List the rows that all placements of a request share."""
         moment = (preview.moments if preview else self.state.moments)[0]
-        person, place = request.person, request.surroundings
-        rows = [0, *features.moment_rows(moment.hour, moment.weekday)]
-        rows += features.surrounding_rows(place.device, place.os, place.site_category[:MAX_LIT_CATEGORIES])
-        if person is not None:
-            interests = person.interests[:MAX_LIT_VALUES]
-            segments = person.segments[: MAX_LIT_VALUES - len(interests)]
-            rows += features.person_rows(person.gender, person.age, person.region, interests, segments)
-        return list(dict.fromkeys(rows))
+        person, place = request.person or _UNKNOWN, request.surroundings
+        interests = person.interests[:MAX_LIT_VALUES]
+        return features.common_rows(
+            moment.hour, moment.weekday, place.device, place.os, place.site_category[:MAX_LIT_CATEGORIES],
+            person.gender, person.age, person.region, interests,
+            person.segments[: MAX_LIT_VALUES - len(interests)],
+        )  # fmt: skip
 
-    def slate(self, ask: Ask, view: View, common: list[int]) -> Slate:
+    def slate(self, ask: Ask, placement: Placement | None, view: View, common: tuple[int, ...]) -> Slate:
         """Lay out one placement's auction; its sums are written once it is known who is in it (`screen`)."""
         state = self.state
-        placement = None if ask.unregistered else state.catalogue.get("placement", ask.placement_id)
-        assert placement is None or isinstance(placement, Placement)
         publisher = placement.publisher_id if placement else ask.publisher_id
-        own = [state.row_of(ask.placement_id)]
+        rows = (*common, state.row_of(ask.placement_id))
         if publisher:
-            own.append(features.hashed_row("publisher", publisher))
-        floor = max(ask.floor_micros, placement.floor_micros if placement else 0)
+            rows += (features.hashed_row("publisher", publisher),)
+        floor = max(ask.floor_micros, placement.floor_micros) if placement else ask.floor_micros
         most = float(state.settings.max_ecpm_micros) or np.inf
         conversion = ranking.Conversion(self.conversion_sums, view.prior_cvr_logit, view.per_conversion, most)
         prior = state.prior_of(ask.placement_id)
-        return Slate(ask, placement, view, common + own, self.sums, prior, floor, conversion)
+        return Slate(ask, placement, publisher, view, rows, self.sums, prior, floor, conversion)
+
+    def placement_of(self, ask: Ask) -> Placement | None:
+        """Find the registered placement that is asked for."""
+        placement = None if ask.unregistered else self.state.catalogue.get("placement", ask.placement_id)
+        assert placement is None or isinstance(placement, Placement)
+        return placement
 
     def _place(
-        self, request: AdRequest, ask: Ask, decision_id: bytes, view: View, common: list[int],
+        self, request: AdRequest, ask: Ask, decision_id: bytes, view: View, common: tuple[int, ...],
         taken: list[int],
     ) -> Placed:  # fmt: skip
-        stored = self.state.catalogue.get("placement", ask.placement_id)
-        if not ask.unregistered and (stored is None or stored.status == "archived"):
-            return _nothing(ask, decision_id, "unknown_placement")
-        slate = self.slate(ask, view, common)
-        if slate.placement is not None and slate.placement.status == "paused":
-            return _nothing(ask, decision_id, "placement_paused")
+        placement = self.placement_of(ask)
+        if placement is None:
+            if not ask.unregistered:
+                return _nothing(ask, decision_id, "unknown_placement")
+        elif placement.status != "active":
+            archived = placement.status == "archived"
+            return _nothing(ask, decision_id, "unknown_placement" if archived else "placement_paused")
+        slate = self.slate(ask, placement, view, common)
         self.frequency.given(taken)
         self.screen(request, slate, taken, crc32(decision_id))
         candidates = self.left
@@ -147,10 +154,10 @@ class Chooser:
             candidates += self._sell_deals(slate, decision_id, wins, taken)
         reasons = self._told_losers()
         code = "" if wins else max(reasons, key=lambda reason: reasons[reason], default="no_ads")
-        publisher = slate.placement.publisher_id if slate.placement else ask.publisher_id
         return Placed(
-            name=ask.name, placement_id=ask.placement_id, publisher_id=publisher, decision_id=decision_id,
-            wins=tuple(wins), code=code, reasons=reasons, rows=tuple(slate.rows), candidates=candidates,
+            name=ask.name, placement_id=ask.placement_id, publisher_id=slate.publisher_id,
+            decision_id=decision_id, wins=tuple(wins), code=code, reasons=reasons, rows=slate.rows,
+            candidates=candidates,
         )  # fmt: skip
 
     def screen(self, request: AdRequest, slate: Slate, taken: list[int], decision_hash: int) -> None:
@@ -308,8 +315,7 @@ class Chooser:
 
     def _told_losers(self) -> dict[str, int]:
         """Tell the placement's losers by reason. Winners are nobody's loss."""
-        totals: list[int] = self.totals.tolist()
-        return {code: count for code, count in zip(REASON_CODES, totals, strict=True) if count}
+        return {REASON_CODES[at]: int(self.totals[at]) for at in self.totals.nonzero()[0].tolist()}
 
 
 def _floor_of(slate: Slate) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.domain.catalogue import Blocked, Placement
 from app.domain.decisions import REASON_NUMBER
-from app.domain.requests import AdRequest, Ask, Creativity
+from app.domain.requests import AdRequest, Ask, Creativity, Person
 from app.rules.eligibility import EVERYONE, Clause, written
 from app.state.ads import PERSON_TARGETED, Ads, parents_and_self
 from app.state.catalogue import Catalogue, domains
@@ -68,7 +68,13 @@ def program_of(
         for name, dimension in sorted(ads.key_dimensions.items()):
             parts.append(dimension.part(ads.sets, REASON_NUMBER["keys"], place.keys.get(name, ())))
     parts += _page_parts(ads, request)
-    person = request.person
+    parts.append(_person_part(ads, request.person))
+    parts.append(ads.participation.part(decision_hash))
+    return np.frombuffer(b"".join(parts), dtype=np.int32)
+
+
+def _person_part(ads: Ads, person: Person | None) -> bytes:
+    """What ads ask of the person; remembered whole, since the same visitors come again."""
     values = _NOTHING_TOLD
     if person is not None:
         values = (  # in the order of PERSON_TARGETED
@@ -79,12 +85,12 @@ def program_of(
             person.segments,
             person.audiences,
         )
-    parts += [
-        dimension.part(ads.sets, reason, told)
-        for (dimension, reason), told in zip(ads.person_targeted, values, strict=True)
-    ]
-    parts.append(ads.participation.part(decision_hash))
-    return np.frombuffer(b"".join(parts), dtype=np.int32)
+
+    def part() -> bytes:
+        dimensions = zip(ads.person_targeted, values, strict=True)
+        return b"".join(dimension.part(ads.sets, reason, told) for (dimension, reason), told in dimensions)
+
+    return ads.sets.remembered(("person", *values), part)
 
 
 def _page_parts(ads: Ads, request: AdRequest) -> Iterator[bytes]:

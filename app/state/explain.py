@@ -204,7 +204,7 @@ class Explainer(Chooser):
         ecpm, score, pctr, pcvr = self._worth(slate, at)
         columns = ads.columns[:, at].tolist()
         own = self.frequency.own_row(at)
-        rows = [*slate.rows, own] if own else slate.rows
+        rows = [*slate.rows, own] if own else [*slate.rows]
         logit = ranking.logit_at(slate.sums, slate.view.columns, slate.prior_logit, at)
         advertiser = self.state.catalogue.above(group)[1]
         keys = column_keys(creative, group, campaign, advertiser)

@@ -60,14 +60,17 @@ def test_an_age_falls_into_the_band_that_holds_it(age: int) -> None:
 def test_a_person_lights_what_is_known_and_nothing_else(
     gender: str | None, age: int | None, region: str | None, interests: list[str], segments: list[str]
 ) -> None:
-    rows = features.person_rows(gender, age, region, interests, segments)
+    rows = features.common_rows(0, 0, None, None, (), gender, age, region, tuple(interests), tuple(segments))[
+        3:
+    ]
     lit = {name: sum(block.start <= row < block.end for row in rows) for name, block in BLOCKS.items()}
     known = gender in features.GENDERS
     assert lit["gender"] == int(known)
     assert lit["age_band"] == int(age is not None)
     assert lit["gender_age"] == int(known and age is not None)
     assert lit["region"] == int(bool(region))
-    assert (lit["interest"], lit["segment"]) == (len(interests), len(segments))
+    for field, values in (("interest", interests), ("segment", segments)):
+        assert lit[field] == len({features.hashed_row(field, value) for value in values})
     assert sum(lit.values()) == len(rows)
 
 
@@ -82,17 +85,22 @@ def test_a_listed_value_has_a_row_of_its_own_and_all_others_share_one(
     assert features.listed_row(field, values, "toaster") == features.listed_row(field, values, "other")
 
 
+def lit_by(
+    hour: int, weekday: int, device: str | None, system: str | None, categories: tuple[str, ...]
+) -> tuple[int, ...]:
+    return features.common_rows(hour, weekday, device, system, categories, None, None, None, (), ())
+
+
 def test_every_hour_and_weekday_has_its_row() -> None:
-    rows = {tuple(features.moment_rows(hour, day)) for hour in range(24) for day in range(7)}
+    rows = {lit_by(hour, day, None, None, ()) for hour in range(24) for day in range(7)}
     assert len(rows) == 168
     hours, days = BLOCKS["hour"], BLOCKS["weekday"]
-    assert features.moment_rows(0, 0) == [hours.start, days.start]
-    assert features.moment_rows(23, 6) == [hours.end - 1, days.end - 1]
+    assert lit_by(0, 0, None, None, ()) == (0, hours.start, days.start)
+    assert lit_by(23, 6, None, None, ()) == (0, hours.end - 1, days.end - 1)
 
 
-def test_unknown_surroundings_light_nothing() -> None:
-    assert features.surrounding_rows(None, None, ()) == ()
-    assert len(features.surrounding_rows("mobile", "ios", ("IAB1", "IAB2"))) == 4
+def test_surroundings_light_what_is_known_once() -> None:
+    assert len(lit_by(0, 0, "mobile", "ios", ("IAB1", "IAB2", "IAB1"))) == 3 + 4
 
 
 def test_every_row_has_a_name_and_no_two_the_same() -> None:
