@@ -147,6 +147,10 @@ class Settings(BaseSettings):
     dismissal_s: Annotated[int, Field(gt=0, le=30 * 86_400)] = Field(
         default=30 * 86_400, description="how long what a user dismissed stays away from that user"
     )
+    calibration_clicks: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        default=500,
+        description="how many predicted clicks calibration remembers; 0: no calibration",
+    )
     life_impression_s: Seconds = Field(default=86_400, description="life of impression tokens")
     life_click_s: Seconds = Field(default=86_400, description="life of click tokens")
     life_conversion_s: Annotated[int, Field(gt=0, le=30 * 86_400)] = Field(

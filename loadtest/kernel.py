@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.rules import features, ranking
+from app.rules.calibration import NO_CURVE
 from app.state.choose import Chooser
 from app.state.state import State
 from loadtest.client import percentile, quiet_collector
@@ -123,11 +124,12 @@ class Bench:
         self.row_sum(turn)
         prior = self.state.prior_of("plc-0")
         ranking.bound_all(
-            self.sums, view.columns, prior, view.log_score, view.per_click, self.index, n, self.bound
-        )
+            self.sums, view.columns, prior, NO_CURVE, view.log_score, view.per_click, self.index, n,
+            self.bound,
+        )  # fmt: skip
         return ranking.Pick(
             *ranking.pick_best(
-                self.sums, view.columns, prior, view.bid, view.per_click, self.none, view.quality,
+                self.sums, view.columns, prior, NO_CURVE, view.bid, view.per_click, self.none, view.quality,
                 view.group, self.index, n, self.bound, turn % n,
             )
         )  # fmt: skip
@@ -139,7 +141,7 @@ class Bench:
         live = np.zeros(view.places, np.bool_)
         live[self.index] = True
         return ranking.pick_best_plain(
-            sums, view.columns, self.state.prior_of("plc-0"), view.bid, view.per_click, self.none,
+            sums, view.columns, self.state.prior_of("plc-0"), NO_CURVE, view.bid, view.per_click, self.none,
             view.quality, view.group, live, turn % self.n,
         )  # fmt: skip
 

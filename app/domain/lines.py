@@ -59,6 +59,7 @@ class FoldSettings(Struct, frozen=True, kw_only=True, array_like=True):
     publisher_ctr_factor: float = 5.0
     publisher_ctr_clicks: int = 30
     publisher_ctr_half_life_s: int = 86_400
+    calibration_clicks: int = 0  # predicted clicks that calibration remembers; 0: off
 
 
 class Configured(Struct, frozen=True, kw_only=True, array_like=True, tag="configured"):

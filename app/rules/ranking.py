@@ -14,6 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from app.rules.calibration import calibrated, calibrated_plain
+
 # Bounds are float32 sums of a few terms under 100: their error is under 1e-4. Twenty times that.
 MARGIN = 2e-3
 # ln sigmoid(x) = x - softplus(x), and softplus is convex: the highest of its tangents (here at -4.5, -3,
@@ -130,13 +132,15 @@ def softplus_below(x):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def bound_all(sums, columns, base, log_score, per_click, index, count, bound):  # type: ignore[no-untyped-def]
+def bound_all(  # type: ignore[no-untyped-def]
+    sums, columns, base, curve, log_score, per_click, index, count, bound
+):
     """Bound the logarithm of every candidate's score from above.
 
     Shape   sums (width,) float32; columns (6, ads) uint16, row 0 the any-column; base is the prior logit;
-            log_score (ads,) float32 = ln(bid x quality), x 1000 where v depends on the pCTR; per_click
-            (ads,) uint8 says where it does; index (>= count,) int32 the candidates' places; bound
-            (>= count,) float32 is written, one for each candidate.
+            curve the auction's calibration; log_score (ads,) float32 = ln(bid x quality), x 1000 where v
+            depends on the pCTR; per_click (ads,) uint8 says where it does; index (>= count,) int32 the
+            candidates' places; bound (>= count,) float32 is written, one for each candidate.
     """
     start = np.float32(base) + sums[0]
     shape, category, advertiser = columns[1], columns[2], columns[3]
@@ -145,6 +149,7 @@ def bound_all(sums, columns, base, log_score, per_click, index, count, bound):  
         i = index[j]
         x = (start + sums[shape[i]]) + (sums[category[i]] + sums[advertiser[i]])
         x += sums[campaign[i]] + sums[creative[i]]
+        x = np.float32(calibrated(x, curve))
         bound[j] = log_score[i] + (x - softplus_below(x)) * np.float32(per_click[i])
 
 
@@ -171,12 +176,13 @@ def logit_at(sums, columns, base, ad):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def worth_at(sums, columns, base, bid, per_click, conversion, ad):  # type: ignore[no-untyped-def]
+def worth_at(sums, columns, base, curve, bid, per_click, conversion, ad):  # type: ignore[no-untyped-def]
     """Price one ad's impression thousandfold: (bid x v but at most the limit, pCTR, pCVR).
 
-    The pCTR is computed for every kind, the pCVR where the ad is paid by conversions (else 0).
+    The pCTR, calibrated, is computed for every kind, the pCVR where the ad is paid by conversions (else 0).
     """
-    pctr, pcvr = 1.0 / (1.0 + math.exp(-logit_at(sums, columns, base, ad))), 0.0
+    logit, pcvr = calibrated(logit_at(sums, columns, base, ad), curve), 0.0
+    pctr = 1.0 / (1.0 + math.exp(-logit))
     worth = bid[ad]
     if conversion.paid[ad] != 0:
         pcvr = 1.0 / (1.0 + math.exp(-logit_at(conversion.sums, columns, conversion.prior_logit[ad], ad)))
@@ -188,7 +194,7 @@ def worth_at(sums, columns, base, bid, per_click, conversion, ad):  # type: igno
 
 @njit(nogil=True, cache=True)
 def drop_below_floor(  # type: ignore[no-untyped-def]
-    sums, columns, base, bid, quality, per_click, conversion, floor, index, count, bound, alive
+    sums, columns, base, curve, bid, quality, per_click, conversion, floor, index, count, bound, alive
 ):
     """Take out the candidates whose worth (bid x v) is under the floor, exactly; returns how many are left.
 
@@ -205,7 +211,7 @@ def drop_below_floor(  # type: ignore[no-untyped-def]
         gap = 2.0 * TANGENT_GAP if conversion.paid[i] != 0 else TANGENT_GAP
         within = over > gap + MARGIN  # only this close to the floor it must be exact
         if not within and over >= -MARGIN:
-            within = worth_at(sums, columns, base, bid, per_click, conversion, i)[0] >= floor
+            within = worth_at(sums, columns, base, curve, bid, per_click, conversion, i)[0] >= floor
         if within:
             index[left], bound[left] = i, bound[j]
             left += 1
@@ -216,7 +222,7 @@ def drop_below_floor(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def pick_best(  # type: ignore[no-untyped-def]
-    sums, columns, base, bid, per_click, conversion, quality, party, index, count, bound, start
+    sums, columns, base, curve, bid, per_click, conversion, quality, party, index, count, bound, start
 ):
     """Find the exact best candidate and the best one of another party, in one pass.
 
@@ -239,7 +245,7 @@ def pick_best(  # type: ignore[no-untyped-def]
             i = index[j]
             if best >= 0 and party[i] == party[best] and not bound[j] > least_best:
                 continue
-            worth, pctr, pcvr = worth_at(sums, columns, base, bid, per_click, conversion, i)
+            worth, pctr, pcvr = worth_at(sums, columns, base, curve, bid, per_click, conversion, i)
             score = worth * quality[i]
             if score > best_score:
                 if best >= 0 and party[i] != party[best]:
@@ -254,20 +260,24 @@ def pick_best(  # type: ignore[no-untyped-def]
 
 
 def pick_best_plain(
-    sums: NDArray[np.float32], columns: NDArray[np.uint16], base: float, bid: NDArray[np.float64],
-    per_click: NDArray[np.uint8], conversion: Conversion, quality: NDArray[np.float64],
-    party: NDArray[np.int32], eligible: NDArray[np.bool_], start: int,
+    sums: NDArray[np.float32], columns: NDArray[np.uint16], base: float, curve: NDArray[np.float64],
+    bid: NDArray[np.float64], per_click: NDArray[np.uint8], conversion: Conversion,
+    quality: NDArray[np.float64], party: NDArray[np.int32], eligible: NDArray[np.bool_], start: int,
 ) -> Pick:  # fmt: skip
     """The kernels' twin: every exponential taken, every ad compared, in plain Python."""
     candidates = np.flatnonzero(eligible).tolist()
     order = candidates[start:] + candidates[:start]
 
-    def rate(of: NDArray[np.float32], prior: float, i: int) -> float:
-        return 1.0 / (1.0 + math.exp(-(prior + sum(float(of[c]) for c in columns[:, i]))))
+    def logit(of: NDArray[np.float32], prior: float, i: int) -> float:
+        return prior + sum(float(of[c]) for c in columns[:, i])
 
-    pctr = {i: rate(sums, base, i) for i in order}
+    def rate(x: float) -> float:
+        return 1.0 / (1.0 + math.exp(-x))
+
+    pctr = {i: rate(calibrated_plain(logit(sums, base, i), curve)) for i in order}
     pcvr = {
-        i: rate(conversion.sums, conversion.prior_logit[i], i) if conversion.paid[i] else 0.0 for i in order
+        i: rate(logit(conversion.sums, conversion.prior_logit[i], i)) if conversion.paid[i] else 0.0
+        for i in order
     }
 
     def worth(i: int) -> float:

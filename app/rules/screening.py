@@ -17,8 +17,9 @@ from app.rules.ranking import bound_all, bound_conversions, drop_below_floor, su
 @njit(nogil=True, cache=True)
 def screen(  # type: ignore[no-untyped-def]
     program, sets, capped, taken, standing, aside, aside_codes, alive, passing, planes, totals, frequency,
-    same, below, seen, seen_rows, weights, touched, rows, shared, first, sums, columns, base, bid, quality,
-    per_click, log_score, floor, index, bound, paid, conversion_weights, conversion_touched, conversion
+    same, below, seen, seen_rows, weights, touched, rows, shared, first, sums, columns, base, curve, bid,
+    quality, per_click, log_score, floor, index, bound, paid, conversion_weights, conversion_touched,
+    conversion,
 ):  # fmt: skip
     """Judge every ad, sum the rows where one is still in, and bound the scores; returns how many are left.
 
@@ -44,7 +45,7 @@ def screen(  # type: ignore[no-untyped-def]
     if seen.size:
         light(weights, touched, columns, seen, seen_rows, alive, sums)
     left = name_all(alive, index)
-    bound_all(sums, columns, base, log_score, per_click, index, left, bound)
+    bound_all(sums, columns, base, curve, log_score, per_click, index, left, bound)
     passing[:] = alive & paid
     if passing.any():
         sum_rows(conversion_weights, conversion_touched, rows, shared, first, passing, conversion.sums)
@@ -54,15 +55,16 @@ def screen(  # type: ignore[no-untyped-def]
     if floor > 0:
         passing[:] = alive
         left = drop_below_floor(
-            sums, columns, base, bid, quality, per_click, conversion, floor, index, left, bound, passing
-        )
+            sums, columns, base, curve, bid, quality, per_click, conversion, floor, index, left, bound,
+            passing,
+        )  # fmt: skip
         leave(alive, passing, planes[below], totals, below)
     return left
 
 
 @njit(nogil=True, cache=True)
 def narrow(  # type: ignore[no-untyped-def]
-    ads, sums, columns, base, bid, quality, per_click, log_score, floor, index, bound, conversion
+    ads, sums, columns, base, curve, bid, quality, per_click, log_score, floor, index, bound, conversion
 ):
     """Make candidates of some of the ads that were screened, for an auction of their own.
 
@@ -70,11 +72,11 @@ def narrow(  # type: ignore[no-untyped-def]
             bound are written, returns how many.
     """
     left = name_all(ads, index)
-    bound_all(sums, columns, base, log_score, per_click, index, left, bound)
+    bound_all(sums, columns, base, curve, log_score, per_click, index, left, bound)
     bound_conversions(conversion, columns, index, left, bound)
     if floor > 0:
         left = drop_below_floor(
-            sums, columns, base, bid, quality, per_click, conversion, floor, index, left, bound, ads
+            sums, columns, base, curve, bid, quality, per_click, conversion, floor, index, left, bound, ads
         )
     return left
 

@@ -123,6 +123,7 @@ def _shown(state: State, entry: Entry, line: Shown) -> Outcome:
     if not state.silent():
         fate = LEARNED
         p = state.model.learn(ad.rows, ad.columns, state.prior_of(ad.placement_id), 1.0, 0.0)
+        state.calibration.shown(state.row_of(ad.placement_id), p)
     state.recent.add(entry.position, line.at_ms, ad.pctr, p, fate, billed, acted_ms(line))
     state.progress.shown(ad.pctr)
     state.quality.shown(ad.creative_id)
@@ -200,6 +201,9 @@ def _settle_click(
     p = float("nan")
     if learned:
         p = state.model.learn(ad.rows, ad.columns, state.prior_of(ad.placement_id), 0.0, 1.0)
+        state.calibration.clicked(
+            state.row_of(ad.placement_id), float(record["p_shown"]) if record is not None else p
+        )
     p_trial = try_click(state, line, learned)
     state.recent.add_click(impression_position, position, p, billed, p_trial)
     state.progress.clicked()
@@ -312,7 +316,9 @@ def _unlearn(state: State, record: Any, ad: ServedAd) -> bool:
     if fate != LEARNED or age > UNLEARN_HORIZON_EVENTS:
         return False
     unlearn_click(state, record, ad, ids.event_id(key_of(ad), "click"))
-    if not math.isnan(record["p_clicked"]):  # the click was learned too
+    clicked = not math.isnan(record["p_clicked"])  # and learned
+    state.calibration.taken_back(state.row_of(ad.placement_id), float(record["p_shown"]), clicked=clicked)
+    if clicked:
         state.model.unlearn(ad.rows, ad.columns, float(record["p_clicked"]), 0.0, 1.0)
     state.model.unlearn(ad.rows, ad.columns, float(record["p_shown"]), 1.0, 0.0)
     return True
@@ -336,6 +342,7 @@ def _ticked(state: State, line: Ticked) -> Outcome:
     outcome = Outcome(None, _expire_held(state))
     state.progress.close(state.recent.close(state.clock_ms - state.settings.click_window_s * 1000))
     state.traffic.tick(state.clock_ms)
+    state.mix(state.calibration.tick())
     _free_rested(state)
     state.people.expire(state.kept_since_hour)
     state.audiences.expire(state.kept_since_hour)
@@ -382,6 +389,7 @@ def _free_rested(state: State) -> None:
         at = catalogue.rows.release(row)
         for model in models:
             model.clear_row(at)
+        state.calibration.clear(at)
     ad = catalogue.ads.places.rested(before_ms)
     if ad is not None:
         freed = catalogue.ads.places.release(ad)

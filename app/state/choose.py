@@ -43,7 +43,7 @@ class Preview(NamedTuple):
 
 
 class Slate(NamedTuple):
-    """One placement's auction: who it is for, who stands, the lit rows, their summed weights, the prior.
+    """One placement's auction: who it is for, who stands, the lit rows, their summed weights, prior, curve.
 
     `deal` is set in an auction held for one of the placement's deals.
     """
@@ -55,6 +55,7 @@ class Slate(NamedTuple):
     rows: tuple[int, ...]
     sums: NDArray[np.float32]
     prior_logit: float
+    curve: NDArray[np.float64]
     floor_micros: int
     conversion: ranking.Conversion
     deal: Deal | None = None
@@ -118,14 +119,17 @@ class Chooser:
         """Lay out one placement's auction; its sums are written once it is known who is in it (`screen`)."""
         state = self.state
         publisher = placement.publisher_id if placement else ask.publisher_id
-        rows = (*common, state.row_of(ask.placement_id))
+        own_row = state.row_of(ask.placement_id)
+        rows = (*common, own_row)
         if publisher:
             rows += (features.hashed_row("publisher", publisher),)
         floor = max(ask.floor_micros, placement.floor_micros) if placement else ask.floor_micros
         most = float(state.settings.max_ecpm_micros) or np.inf
         conversion = ranking.Conversion(self.conversion_sums, view.prior_cvr_logit, view.per_conversion, most)
-        prior = state.prior_of(ask.placement_id)
-        return Slate(ask, placement, publisher, view, rows, self.sums, prior, floor, conversion)
+        return Slate(
+            ask, placement, publisher, view, rows, self.sums, state.prior_of(ask.placement_id),
+            state.calibration.curve(own_row), floor, conversion,
+        )  # fmt: skip
 
     def placement_of(self, ask: Ask) -> Placement | None:
         """Find the registered placement that is asked for."""
@@ -180,9 +184,9 @@ class Chooser:
             self.passing, self.counting.planes, self.totals, _FREQUENCY, _SAME, _BELOW_FLOOR,
             self.frequency.seen, self.frequency.rows,
             model.w, model.touched, np.array(slate.rows, dtype=np.int32), catalogue.columns.used,
-            catalogue.first_ad_column, slate.sums, view.columns, slate.prior_logit, view.bid, view.quality,
-            view.per_click, view.log_score, floor, self.index, self.bound, view.paid, conversions.w,
-            conversions.touched, slate.conversion,
+            catalogue.first_ad_column, slate.sums, view.columns, slate.prior_logit, slate.curve, view.bid,
+            view.quality, view.per_click, view.log_score, floor, self.index, self.bound, view.paid,
+            conversions.w, conversions.touched, slate.conversion,
         )  # fmt: skip
         if self.offers:
             self._set_deals_apart(slate)
@@ -203,8 +207,8 @@ class Chooser:
         """Make candidates of those ads, of all that were screened, that reach an auction's floor."""
         view = slate.view
         self.left = screening.narrow(
-            ads, slate.sums, view.columns, slate.prior_logit, view.bid, view.quality, view.per_click,
-            view.log_score, _floor_of(slate), self.index, self.bound, slate.conversion,
+            ads, slate.sums, view.columns, slate.prior_logit, slate.curve, view.bid, view.quality,
+            view.per_click, view.log_score, _floor_of(slate), self.index, self.bound, slate.conversion,
         )  # fmt: skip
 
     def _sell_deals(self, slate: Slate, decision_id: bytes, wins: list[Win], taken: list[int]) -> int:
@@ -240,8 +244,8 @@ class Chooser:
         party = view.group if by_group else view.advertiser  # whose bid it is: never sets its own price
         return ranking.Pick(
             *ranking.pick_best(
-                slate.sums, view.columns, slate.prior_logit, view.bid, view.per_click, slate.conversion,
-                view.quality, party, self.index, self.left, self.bound,
+                slate.sums, view.columns, slate.prior_logit, slate.curve, view.bid, view.per_click,
+                slate.conversion, view.quality, party, self.index, self.left, self.bound,
                 ranking.tie_start(crc32(decision_id), self.left),
             )
         )  # fmt: skip

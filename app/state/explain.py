@@ -14,6 +14,7 @@ from app.domain.catalogue import Placement
 from app.domain.decisions import Choice, Win
 from app.domain.requests import AdRequest
 from app.rules import ranking
+from app.rules.calibration import calibrated
 from app.rules.pricing import ecpm_per_bid
 from app.state.catalogue import column_keys
 from app.state.choose import Chooser, Preview, Slate
@@ -169,7 +170,8 @@ class Explainer(Chooser):
         view = slate.view
         short = self._shortlist(self.index[: self.left], self.bound[: self.left])
         columns = view.columns[:, short]
-        logits = slate.prior_logit + slate.sums[columns].sum(axis=0, dtype=np.float64)
+        raw = slate.prior_logit + slate.sums[columns].sum(axis=0, dtype=np.float64)
+        logits = np.array([calibrated(logit, slate.curve) for logit in raw])
         v = np.where(view.per_click[short] != 0, 1000.0 / (1.0 + np.exp(-logits)), 1.0)
         if view.paid.any():
             second = slate.conversion.sums[columns].sum(axis=0, dtype=np.float64)
@@ -191,8 +193,9 @@ class Explainer(Chooser):
         """Compute one ad's (ecpm, score, pctr, pcvr) by the auction's own arithmetic."""
         view = slate.view
         worth, pctr, pcvr = ranking.worth_at(
-            slate.sums, view.columns, slate.prior_logit, view.bid, view.per_click, slate.conversion, at
-        )
+            slate.sums, view.columns, slate.prior_logit, slate.curve, view.bid, view.per_click,
+            slate.conversion, at,
+        )  # fmt: skip
         return float(worth), float(worth * view.quality[at]), float(pctr), float(pcvr)
 
     def _candidate(self, slate: Slate, at: int) -> Candidate:

@@ -23,6 +23,7 @@ from app.rules import features, standing
 from app.rules.ftrl import Rates
 from app.rules.standing import Moment
 from app.state.audiences import Audiences
+from app.state.calibration import Calibration
 from app.state.catalogue import Catalogue
 from app.state.conversions import Conversions
 from app.state.counters import UserCounters
@@ -72,6 +73,7 @@ class State:
         self.goals = Goals()
         self.user_counters = UserCounters(self.settings.user_counters, self.settings.retention_days * 24 - 1)
         self.progress = Progress()
+        self.calibration = Calibration()
         self.keys = Keys()
         self.people = People()
         self.quality = Quality(self.catalogue.ads)
@@ -128,6 +130,7 @@ class State:
         self.catalogue.zones[0] = settings.time_zone
         self.rates_micros = dict(settings.rates_micros)
         self.traffic.configure(settings)
+        self.calibration.memory_clicks = settings.calibration_clicks
         rates = Rates(
             settings.alpha, settings.cross_alpha, settings.beta, settings.l1, settings.cross_l1, settings.l2
         )
@@ -289,6 +292,7 @@ class State:
             "ledger": self.ledger.parts(),
             "goals": self.goals.parts(),
             "traffic": self.traffic.parts(),
+            "calibration": self.calibration.parts(),
         }
         return {
             **{f"{of}_{name}": part for of, named in several.items() for name, part in named.items()},
@@ -350,6 +354,8 @@ class State:
         self.catalogue.ads.stand(self.group_standing)
         self.supply.restore(parts["supply"], rest["supply"])
         self.pacing.restore(parts["pacing"])
+        if "calibration_rows" in parts:
+            self.calibration.restore(_parts_of("calibration", parts))
 
     def _restore_money(self, parts: dict[str, Any]) -> None:
         things = self.catalogue.things
@@ -364,6 +370,7 @@ class State:
         self.model.check()
         self.people.check()
         self.quality.check()
+        self.calibration.check()
         self.dismissals.check()
         self.conversion_model.check()
         self._check_money()

@@ -15,6 +15,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from app.domain.money import to_decimal
+from app.rules.calibration import NO_CURVE
 from app.rules.pricing import expected_ecpm_micros, impression_charge, least_bid
 from app.rules.ranking import bound_all, drop_below_floor, no_conversions, pick_best
 
@@ -59,16 +60,17 @@ def sell(offers: list[Offer], floor_micros: int, start: int = 0) -> Sale | None:
     party = np.array([offer.party for offer in offers], dtype=np.int32)
     index, bound = np.arange(count, dtype=np.int32), np.zeros(count, np.float32)
     sums[0] = 0.0
-    bound_all(sums, columns, 0.0, log_score, per_click, index, count, bound)
+    bound_all(sums, columns, 0.0, NO_CURVE, log_score, per_click, index, count, bound)
     left, none = count, no_conversions(count)
     if floor_micros > 0:
         alive = np.zeros(-(-count // 64), np.uint64)
         left = drop_below_floor(
-            sums, columns, 0.0, bid, quality, per_click, none, float(floor_micros), index, left, bound, alive
-        )
+            sums, columns, 0.0, NO_CURVE, bid, quality, per_click, none, float(floor_micros), index, left,
+            bound, alive,
+        )  # fmt: skip
     turn = int(np.searchsorted(index[:left], start))  # ties begin at this ad, whoever the floor took out
     _, best, _, _, rival_score, pctr, _ = pick_best(
-        sums, columns, 0.0, bid, per_click, none, quality, party, index, left, bound, turn
+        sums, columns, 0.0, NO_CURVE, bid, per_click, none, quality, party, index, left, bound, turn
     )
     if best < 0:
         return None

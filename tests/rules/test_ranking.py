@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from app.rules import ranking
+from app.rules.calibration import KNOTS, NO_CURVE, calibrated_plain, curve_of
 from app.rules.eligibility import bits_of, name_all
 from app.rules.ranking import (
     MARGIN,
@@ -40,6 +41,7 @@ class Auction(NamedTuple):
     sums: NDArray[np.float32]
     columns: NDArray[np.uint16]
     base: float
+    curve: NDArray[np.float64]
     bid: NDArray[np.float64]
     slope: NDArray[np.uint8]
     quality: NDArray[np.float64]
@@ -57,7 +59,9 @@ class Auction(NamedTuple):
         index = self.places()
         out = np.zeros(index.size, np.float32)
         log_score = np.log(worth).astype(np.float32)
-        bound_all(self.sums, self.columns, self.base, log_score, self.slope, index, index.size, out)
+        bound_all(
+            self.sums, self.columns, self.base, self.curve, log_score, self.slope, index, index.size, out
+        )
         bound_conversions(self.conversion, self.columns, index, index.size, out)
         return out
 
@@ -65,11 +69,20 @@ class Auction(NamedTuple):
         return self.base + sum(float(self.sums[column]) for column in self.columns[:, ad])
 
     def worth(self, ad: int) -> float:
-        v = 1000.0 / (1.0 + math.exp(-self.logit(ad))) if self.slope[ad] else 1.0
+        logit = calibrated_plain(self.logit(ad), self.curve)
+        v = 1000.0 / (1.0 + math.exp(-logit)) if self.slope[ad] else 1.0
         if self.conversion.paid[ad]:
             second = sum(float(self.conversion.sums[column]) for column in self.columns[:, ad])
             v /= 1.0 + math.exp(-(self.conversion.prior_logit[ad] + second))
         return float(min(self.bid[ad] * v, self.conversion.most))
+
+
+@st.composite
+def curves(draw: Any) -> NDArray[np.float64]:
+    if draw(st.booleans()):
+        return NO_CURVE
+    ratio = np.array(draw(st.lists(st.sampled_from([0.3, 1.0, 1.0, 2.5]), min_size=KNOTS, max_size=KNOTS)))
+    return curve_of(ratio, np.ones(KNOTS))
 
 
 @st.composite
@@ -90,7 +103,7 @@ def auctions(draw: Any, weights: st.SearchStrategy[float] = exact_weights) -> Au
         most=draw(st.sampled_from([math.inf, math.inf, 5e5, 1e12])),
     )
     return Auction(
-        sums=sums, columns=columns, base=draw(st.sampled_from([0.0, -4.625, 3.25])),
+        sums=sums, columns=columns, base=draw(st.sampled_from([0.0, -4.625, 3.25])), curve=draw(curves()),
         bid=array(st.sampled_from([1.0, 500.0, 500.0, 2e9, 1e15]), np.float64),
         slope=slope, conversion=conversion,
         quality=array(st.sampled_from([1.0, 1.0, 0.5, 2.0]), np.float64),
@@ -102,16 +115,17 @@ def auctions(draw: Any, weights: st.SearchStrategy[float] = exact_weights) -> Au
 def picked(auction: Auction, start: int) -> Pick:
     return Pick(
         *pick_best(
-            auction.sums, auction.columns, auction.base, auction.bid, auction.slope, auction.conversion,
-            auction.quality, auction.party, auction.places(), auction.places().size, auction.bound(), start,
+            auction.sums, auction.columns, auction.base, auction.curve, auction.bid, auction.slope,
+            auction.conversion, auction.quality, auction.party, auction.places(), auction.places().size,
+            auction.bound(), start,
         )
     )  # fmt: skip
 
 
 def picked_plainly(auction: Auction, start: int) -> Pick:
     return pick_best_plain(
-        auction.sums, auction.columns, auction.base, auction.bid, auction.slope, auction.conversion,
-        auction.quality, auction.party, auction.reason == 0, start,
+        auction.sums, auction.columns, auction.base, auction.curve, auction.bid, auction.slope,
+        auction.conversion, auction.quality, auction.party, auction.reason == 0, start,
     )  # fmt: skip
 
 
@@ -183,8 +197,8 @@ def dropped(auction: Auction, floor: float) -> list[int]:
     before = dict(zip(index.tolist(), bound.tolist(), strict=True))
     alive = bits_of(auction.reason == 0, -(-auction.bid.size // 64))
     left = ranking.drop_below_floor(
-        auction.sums, auction.columns, auction.base, auction.bid, auction.quality, auction.slope,
-        auction.conversion, floor, index, index.size, bound, alive,
+        auction.sums, auction.columns, auction.base, auction.curve, auction.bid, auction.quality,
+        auction.slope, auction.conversion, floor, index, index.size, bound, alive,
     )  # fmt: skip
     kept = index[:left].tolist()
     assert kept == sorted(kept), "who is left keeps its order"
@@ -211,8 +225,8 @@ def test_the_floor_is_exact_at_its_edge_and_knows_no_quality(auction: Auction, d
 def test_a_cpm_bid_meets_its_own_floor_and_not_one_above(bid: float) -> None:
     one = np.ones(1)
     auction = Auction(
-        np.zeros(WIDTH, np.float32), np.zeros((6, 1), np.uint16), 0.0, one * bid, np.zeros(1, np.uint8), one,
-        np.zeros(1, np.int32), np.zeros(1, np.uint8), ranking.no_conversions(1),
+        np.zeros(WIDTH, np.float32), np.zeros((6, 1), np.uint16), 0.0, NO_CURVE, one * bid,
+        np.zeros(1, np.uint8), one, np.zeros(1, np.int32), np.zeros(1, np.uint8), ranking.no_conversions(1),
     )  # fmt: skip
     assert dropped(auction, bid) == [0]
     assert dropped(auction, math.nextafter(bid, math.inf)) == [9]
@@ -228,8 +242,8 @@ def test_the_order_of_ties_begins_at_the_lowest_index_plus_hash(digest: int, cou
 def test_equal_ads_win_about_equally_often_and_always_the_same_decision() -> None:
     count, decisions = 7, 3_500
     even = Auction(
-        np.zeros(WIDTH, np.float32), np.zeros((6, count), np.uint16), -4.5, np.full(count, 2e9),
-        np.ones(count, np.uint8), np.ones(count), np.arange(count, dtype=np.int32),
+        np.zeros(WIDTH, np.float32), np.zeros((6, count), np.uint16), -4.5, NO_CURVE,
+        np.full(count, 2e9), np.ones(count, np.uint8), np.ones(count), np.arange(count, dtype=np.int32),
         np.zeros(count, np.uint8), ranking.no_conversions(count),
     )  # fmt: skip
     starts = [tie_start(crc32(number.to_bytes(15, "big")), count) for number in range(decisions)]

@@ -50,7 +50,7 @@ USERS = (b"anna-key-012", b"bora-key-012", b"", b"", b"carl-key-012")
 WATCHED = FoldSettings(
     column_rest_s=600, silence_clicks=2, click_window_s=60, in_flight_s=20, invalid_traffic="on",
     traffic_limits="user_clicks=1/60,ip_clicks=9/3600,user_impressions=4/60,placement_clicks=20/60",
-    traffic_counters=64, publisher_ctr_clicks=3, publisher_ctr_factor=1.01,
+    traffic_counters=64, publisher_ctr_clicks=3, publisher_ctr_factor=1.01, calibration_clicks=4,
 )  # fmt: skip
 SMALL_REST = FoldSettings(column_rest_s=600, silence_clicks=2, click_window_s=60, in_flight_s=20)
 
