@@ -8,7 +8,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from app.domain.lines import Clicked, Converted, Entry, Noticed, Shown
 from app.flows.histograms import Histogram
+from app.rules.calibration import BUCKET_RATES
 from app.state.apply import Outcome
+from app.state.calibration import WHOLE
 from app.state.state import State
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.25, 0.5, 1.0)
@@ -47,6 +49,12 @@ class Counters:
         )
         self.conversions = self._counter("conversions", "Conversions counted")
         self.log_loss = self._gauge("log_loss", "Mean log loss of impressions whose click window is closed")
+        self.reliability_clicks = self._gauge(
+            "reliability_clicks", "Lately, clicks on impressions of about this raw pCTR", ["pctr"]
+        )
+        self.reliability_predicted = self._gauge(
+            "reliability_predicted_clicks", "Lately, raw clicks predicted for such impressions", ["pctr"]
+        )
         self.spend = self._counter("spend_micros", "Billed, in micros of the account currency")
         self.conversion_spend = self._counter(
             "conversion_spend_micros", "Of it, billed for conversions (cpa)"
@@ -80,6 +88,7 @@ class Counters:
         if receipt is None:
             if state.progress.closed:
                 self.log_loss.set(state.progress.log_loss())
+            self._reliability(state)
             self.learning.set(0 if state.silent() else 1)
             self.user_counters.set(state.user_counters.total)
             self.user_counters_lost.set(state.user_counters.lost)
@@ -110,6 +119,13 @@ class Counters:
                 self.conversion_spend.inc(receipt.billed_micros)
             case _:
                 pass
+
+    def _reliability(self, state: State) -> None:
+        clicks, predicted = state.calibration.counts[WHOLE].tolist()
+        for pctr, came, said in zip(BUCKET_RATES, clicks, predicted, strict=True):
+            if said:
+                self.reliability_clicks.labels(pctr).set(came)
+                self.reliability_predicted.labels(pctr).set(said)
 
     def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
         return Counter(f"adjudge_{name}", text, labels, registry=self.registry)

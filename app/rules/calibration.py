@@ -24,6 +24,7 @@ LEAST_SLOPE = 0.1
 MOST_LOGIT = 6.0
 NO_CURVE: NDArray[np.float64] = np.zeros((2, 0))
 _LOGITS = LOWEST + STEP * np.arange(KNOTS)
+BUCKET_RATES = tuple(f"{1.0 / (1.0 + math.exp(-logit)):.3g}" for logit in _LOGITS)  # as labels
 
 
 @njit(nogil=True, cache=True, inline="always")

@@ -55,6 +55,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     pctr: float
     logit: float
     prior_logit: float
+    calibrated_logit: float
     columns: list[str]
     main: list[Cell]
     crosses: list[Cell]
@@ -219,7 +220,8 @@ class Explainer(Chooser):
             advertiser_id=campaign.advertiser_id, kind=group.pricing.kind,
             bid_micros=int(ads.bid[at]), ecpm_micros=round(ecpm), quality=float(ads.quality[at]),
             score=score, pctr=pctr, logit=float(logit), prior_logit=slate.prior_logit,
-            columns=names, main=main, crosses=crosses, crosses_left_out=len(left_out),
+            calibrated_logit=float(calibrated(logit, slate.curve)), columns=names, main=main,
+            crosses=crosses, crosses_left_out=len(left_out),
             crosses_left_out_sum=sum(left_out),
             uncertainty=uncertainty, variance=variance, pcvr=pcvr,
             target_cpa_micros=int(ads.target[at]) or None,

@@ -62,6 +62,7 @@ def _candidate(each: Candidate) -> dict[str, Any]:
         "pcvr": each.pcvr or None,
         "logit": each.logit,
         "prior_logit": each.prior_logit,
+        "calibrated_logit": each.calibrated_logit,
         "columns": each.columns,
         "weights": {
             "main": [_cell(cell) for cell in each.main],

@@ -123,7 +123,7 @@ def test_the_cells_add_up_to_the_logit() -> None:
         weights = [cell.weight for cell in (*each.main, *each.crosses)]
         total = each.prior_logit + math.fsum(weights) + each.crosses_left_out_sum
         assert total == pytest.approx(each.logit, abs=1e-5)
-        assert each.pctr == pytest.approx(1 / (1 + math.exp(-each.logit)))
+        assert each.pctr == pytest.approx(1 / (1 + math.exp(-each.calibrated_logit)))
         assert len(each.main) == lit_rows + len(each.columns) - 1
         assert len(each.crosses) == CROSSES
         assert len(each.crosses) + each.crosses_left_out == (lit_rows - 1) * (len(each.columns) - 1)

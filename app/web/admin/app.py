@@ -30,6 +30,7 @@ from app.web.admin.metrics import metrics
 from app.web.admin.quality import quality_router
 from app.web.admin.queries import close_queries
 from app.web.admin.refunds import refunds_router
+from app.web.admin.reliability import reliability_router
 from app.web.admin.reports import reports_router
 from app.web.admin.users import users_router
 from app.web.ads import AdsDoor
@@ -79,6 +80,7 @@ def admin_app(
         delivery_router(node),
         forecast_router(node),
         funnel_router(node),
+        reliability_router(node),
         keys_router(node),
         users_router(node),
         quality_router(node),

@@ -40,6 +40,7 @@ RIGHTS = (
     Right("/v1/reports", "reports", "reports", True),
     Right("/v1/decisions", "reports", "reports", True),
     Right("/v1/forecast", "reports", "reports", True),
+    Right("/v1/reliability", "reports", "reports", False),
     Right("/v1/refunds", "admin", "admin", True),
     Right("/v1/ads", "ads", "ads", True),
     Right("/v1/keys", "admin", "admin", False),

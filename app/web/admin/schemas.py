@@ -91,6 +91,14 @@ REPORT = _object(rows=_list(_ROW), totals=_TOTALS)
 _LOSS = _object(
     reason={"type": "string"}, loss_code={"type": "integer"}, count=_COUNT, why={"type": "string"}
 )
+_BUCKET = _object(
+    raw_pctr={"type": "number"}, calibrated_pctr={"type": "number"}, clicks={"type": "number"},
+    predicted_clicks={"type": "number"},
+)  # fmt: skip
+RELIABILITY = _object(
+    placement_id=_NULLABLE_TEXT, memory_clicks=_COUNT, in_use={"type": "boolean"},
+    clicks={"type": "number"}, predicted_clicks={"type": "number"}, buckets=_list(_BUCKET),
+)  # fmt: skip
 FUNNEL = _object(campaign_id={"type": "string"}, to={"type": "string"}, losses=_list(_LOSS))
 FUNNEL["properties"]["from"] = {"type": "string"}
 
