@@ -77,7 +77,6 @@ class Settings(BaseSettings):
         default=16_384,
         description="columns of the matrix: creatives, campaigns, advertisers, shapes, categories",
     )
-    exploration: Literal["off"] = Field(default="off", description="off until it exists")
     invalid_traffic: Literal["off", "mark", "on"] = Field(
         default="on",
         description="invalid events: not billed, not learned (on), only told of (mark), not looked for (off)",
@@ -146,6 +145,21 @@ class Settings(BaseSettings):
     )
     dismissal_s: Annotated[int, Field(gt=0, le=30 * 86_400)] = Field(
         default=30 * 86_400, description="how long what a user dismissed stays away from that user"
+    )
+    exploration: Literal["off", "thompson"] = Field(
+        default="thompson", description="off: the best by the model's means wins; thompson: new ads are tried"
+    )
+    exploration_scale: Annotated[float, Field(gt=0, le=10)] = Field(
+        default=1.0, description="of the model's doubt about an ad, as it is explored"
+    )
+    exploration_ceiling: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.05, description="share of expected eCPM that exploring may cost before it is turned down"
+    )
+    uniform_share: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        default=0.01, description="share of decisions that draw among the best by lot, while exploring"
+    )
+    uniform_best: Annotated[int, Field(ge=2, le=100)] = Field(
+        default=4, description="among how many of the best such a lot is drawn"
     )
     calibration_clicks: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
         default=500,

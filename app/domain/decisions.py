@@ -117,6 +117,7 @@ class Win(Struct, frozen=True, kw_only=True, array_like=True):
     deal_id: str = ""
     pcvr: float = 0.0  # where the price is for a conversion (cpa, ocpm)
     own_row: int = 0
+    propensity: float = 0.0  # of a pick by lot among the best: its chance; 0 where none was drawn
 
     @property
     def slot(self) -> int:
@@ -129,6 +130,9 @@ class Placed(Struct, frozen=True, kw_only=True, array_like=True):
 
     `code` is empty with a win; else the reason that took most ads (or `unknown_placement`).
     `reasons` counts the ads that each reason took. `rows` are the lit rows.
+
+    Units   greedy_ecpm_micros: what the best by the means alone was expected to bring, chosen_ecpm_micros
+            what the top ad was; both 0 where that was not measured.
     """
 
     name: str
@@ -140,6 +144,8 @@ class Placed(Struct, frozen=True, kw_only=True, array_like=True):
     reasons: dict[str, int]
     rows: tuple[int, ...]
     candidates: int
+    greedy_ecpm_micros: int = 0
+    chosen_ecpm_micros: int = 0
 
 
 class Choice(Struct, frozen=True, kw_only=True, array_like=True):

@@ -60,6 +60,11 @@ class FoldSettings(Struct, frozen=True, kw_only=True, array_like=True):
     publisher_ctr_clicks: int = 30
     publisher_ctr_half_life_s: int = 86_400
     calibration_clicks: int = 0  # predicted clicks that calibration remembers; 0: off
+    exploration: str = "off"
+    exploration_scale: float = 1.0
+    exploration_ceiling: float = 0.05
+    uniform_share: float = 0.01
+    uniform_best: int = 4
 
 
 class Configured(Struct, frozen=True, kw_only=True, array_like=True, tag="configured"):
@@ -74,13 +79,15 @@ class Ticked(Struct, frozen=True, kw_only=True, array_like=True, tag="ticked"):
 
     Units   `requests`: per placement id, requests and eligible candidates since the last tick;
             `in_flight`: per ad group id, the micros put in flight (price x probability of the action);
-            `wins`: per ad group id, how many answers that were.
+            `wins`: per ad group id, how many answers that were; `explored`: of the decisions measured, the
+            expected eCPM of greedy choices and of those made, micros.
     """
 
     at_ms: int
     requests: tuple[tuple[str, int, int], ...] = ()
     in_flight: tuple[tuple[str, int], ...] = ()
     wins: tuple[tuple[str, int], ...] = ()
+    explored: tuple[int, int] = (0, 0)
 
 
 class Lost(Struct, frozen=True, kw_only=True, array_like=True, tag="lost"):

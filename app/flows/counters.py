@@ -49,6 +49,12 @@ class Counters:
         )
         self.conversions = self._counter("conversions", "Conversions counted")
         self.log_loss = self._gauge("log_loss", "Mean log loss of impressions whose click window is closed")
+        self.exploration_cost = self._gauge(
+            "exploration_cost", "Share of expected eCPM that exploring cost lately, of the decisions measured"
+        )
+        self.exploration_factor = self._gauge(
+            "exploration_factor", "1; less while exploring cost more than its ceiling"
+        )
         self.reliability_clicks = self._gauge(
             "reliability_clicks", "Lately, clicks on impressions of about this raw pCTR", ["pctr"]
         )
@@ -89,6 +95,8 @@ class Counters:
             if state.progress.closed:
                 self.log_loss.set(state.progress.log_loss())
             self._reliability(state)
+            self.exploration_cost.set(state.exploration.cost)
+            self.exploration_factor.set(state.exploration.factor)
             self.learning.set(0 if state.silent() else 1)
             self.user_counters.set(state.user_counters.total)
             self.user_counters_lost.set(state.user_counters.lost)

@@ -77,6 +77,7 @@ class Gathered:
     requests: dict[str, list[int]] = field(default_factory=dict)
     in_flight: dict[str, float] = field(default_factory=dict)
     wins: dict[str, int] = field(default_factory=dict)
+    explored: list[int] = field(default_factory=lambda: [0, 0])  # as in a tick line
 
 
 @dataclass(slots=True)

@@ -62,6 +62,9 @@ def _gather(node: Node, choice: Choice) -> None:
         counts[0] += 1
         counts[1] += placed.candidates
         node.counters.candidates.observe(placed.candidates)
+        if placed.greedy_ecpm_micros:
+            gathered.explored[0] += placed.greedy_ecpm_micros
+            gathered.explored[1] += placed.chosen_ecpm_micros
         for win in placed.wins:
             value = expected_charge_micros(win.kind, win.price_micros, win.pctr, win.pcvr)
             gathered.in_flight[win.ad_group_id] = gathered.in_flight.get(win.ad_group_id, 0.0) + value

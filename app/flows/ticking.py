@@ -28,6 +28,7 @@ def tick_line(node: Node) -> Ticked:
         requests=tuple((key, counts[0], counts[1]) for key, counts in sorted(gathered.requests.items())),
         in_flight=tuple((key, round(micros)) for key, micros in sorted(gathered.in_flight.items())),
         wins=tuple(sorted(gathered.wins.items())),
+        explored=(gathered.explored[0], gathered.explored[1]),
     )
 
 

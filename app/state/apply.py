@@ -342,7 +342,9 @@ def _ticked(state: State, line: Ticked) -> Outcome:
     outcome = Outcome(None, _expire_held(state))
     state.progress.close(state.recent.close(state.clock_ms - state.settings.click_window_s * 1000))
     state.traffic.tick(state.clock_ms)
-    state.mix(state.calibration.tick())
+    greedy, chosen = line.explored
+    state.exploration.tick(greedy, chosen, elapsed_ms, state.settings.exploration_ceiling)
+    state.mix(state.calibration.tick(), struct.pack("<d", state.exploration.factor))
     _free_rested(state)
     state.people.expire(state.kept_since_hour)
     state.audiences.expire(state.kept_since_hour)

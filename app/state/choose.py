@@ -6,6 +6,7 @@ tick (or, for a preview, from the arguments). The same call on an equal state gi
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import NamedTuple
 from zlib import crc32
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from app.domain import ids
 from app.domain.catalogue import Placement
 from app.domain.decisions import REASON_CODES, REASON_NUMBER, Choice, Placed, Win
-from app.domain.requests import FIXED_PRICE, MAX_LIT_VALUES, AdRequest, Ask, Deal, Person
+from app.domain.requests import FIXED_PRICE, MAX_LIT_VALUES, AdRequest, Ask, Person
 from app.rules import eligibility, features, pricing, ranking, screening
 from app.rules.standing import Moment
 from app.state import deals, dismissals, separation
@@ -23,6 +24,7 @@ from app.state.ads import View
 from app.state.clauses import program_of
 from app.state.frequency import Frequency
 from app.state.losers import Losers
+from app.state.slate import Slate
 from app.state.state import State
 
 MAX_LIT_CATEGORIES = 4
@@ -33,6 +35,7 @@ _BELOW_FLOOR = REASON_NUMBER["below_floor"]
 _OUTBID = REASON_NUMBER["outbid"]
 _NOBODY = np.zeros(0, dtype=np.int64)
 _UNKNOWN = Person()
+_MEASURED = 15  # a mask: what exploration costs is measured in one decision of 16
 
 
 class Preview(NamedTuple):
@@ -40,25 +43,6 @@ class Preview(NamedTuple):
 
     moments: list[Moment]
     standing: NDArray[np.uint8]
-
-
-class Slate(NamedTuple):
-    """One placement's auction: who it is for, who stands, the lit rows, their summed weights, prior, curve.
-
-    `deal` is set in an auction held for one of the placement's deals.
-    """
-
-    ask: Ask
-    placement: Placement | None
-    publisher_id: str
-    view: View
-    rows: tuple[int, ...]
-    sums: NDArray[np.float32]
-    prior_logit: float
-    curve: NDArray[np.float64]
-    floor_micros: int
-    conversion: ranking.Conversion
-    deal: Deal | None = None
 
 
 class Chooser:
@@ -75,10 +59,13 @@ class Chooser:
         self.passing = np.zeros_like(self.alive)
         self.index = np.zeros(capacity, dtype=np.int32)
         self.bound = np.zeros(capacity, dtype=np.float32)
+        self.greedy_bound = np.zeros_like(self.bound)
         self.left = 0
+        self.measured = (0, 0)
         self.offers: list[deals.Offer] = []
-        self.sums = np.zeros(state.model.stride, dtype=np.float32)
-        self.conversion_sums = np.zeros_like(self.sums)
+        self.means = np.zeros(state.model.stride, dtype=np.float32)
+        self.sums = np.zeros_like(self.means)
+        self.conversion_sums = np.zeros_like(self.means)
         self.totals = np.zeros(len(REASON_CODES), dtype=np.int64)
         self.losers = self.counting = Losers(state.catalogue.ads)
         self.frequency = Frequency(state)
@@ -126,9 +113,12 @@ class Chooser:
         floor = max(ask.floor_micros, placement.floor_micros) if placement else ask.floor_micros
         most = float(state.settings.max_ecpm_micros) or np.inf
         conversion = ranking.Conversion(self.conversion_sums, view.prior_cvr_logit, view.per_conversion, most)
+        scale = state.exploration.scale(state.settings)
+        party = view.advertiser if state.settings.self_competition == "advertiser" else view.group
         return Slate(
-            ask, placement, publisher, view, rows, self.sums, state.prior_of(ask.placement_id),
-            state.calibration.curve(own_row), floor, conversion,
+            ask, placement, publisher, view, rows, self.means, self.sums if scale else self.means, scale,
+            state.prior_of(ask.placement_id), state.calibration.curve(own_row), floor, conversion,
+            party,
         )  # fmt: skip
 
     def placement_of(self, ask: Ask) -> Placement | None:
@@ -149,6 +139,7 @@ class Chooser:
             archived = placement.status == "archived"
             return _nothing(ask, decision_id, "unknown_placement" if archived else "placement_paused")
         slate = self.slate(ask, placement, view, common)
+        self.measured = (0, 0)
         self.frequency.given(taken)
         self.screen(request, slate, taken, crc32(decision_id))
         candidates = self.left
@@ -161,7 +152,7 @@ class Chooser:
         return Placed(
             name=ask.name, placement_id=ask.placement_id, publisher_id=slate.publisher_id,
             decision_id=decision_id, wins=tuple(wins), code=code, reasons=reasons, rows=slate.rows,
-            candidates=candidates,
+            candidates=candidates, greedy_ecpm_micros=self.measured[0], chosen_ecpm_micros=self.measured[1],
         )  # fmt: skip
 
     def screen(self, request: AdRequest, slate: Slate, taken: list[int], decision_hash: int) -> None:
@@ -176,7 +167,7 @@ class Chooser:
             program = np.concatenate([program, dismissals.program_of(catalogue.ads, away)])
         if taken and slate.placement is not None and slate.placement.separation:
             program = np.concatenate([program, separation.program_of(catalogue, slate.placement, taken)])
-        floor = 0.0 if self.offers else _floor_of(slate)
+        floor = 0.0 if self.offers else slate.floor
         self.left = screening.screen(
             program, catalogue.ads.sets.rows, self.frequency.capped,
             np.array(taken, dtype=np.int64) if taken else _NOBODY, view.alive, view.aside, view.aside_codes,
@@ -184,9 +175,10 @@ class Chooser:
             self.passing, self.counting.planes, self.totals, _FREQUENCY, _SAME, _BELOW_FLOOR,
             self.frequency.seen, self.frequency.rows,
             model.w, model.touched, np.array(slate.rows, dtype=np.int32), catalogue.columns.used,
-            catalogue.first_ad_column, slate.sums, view.columns, slate.prior_logit, slate.curve, view.bid,
-            view.quality, view.per_click, view.log_score, floor, self.index, self.bound, view.paid,
-            conversions.w, conversions.touched, slate.conversion,
+            catalogue.first_ad_column, slate.means, model.doubts, slate.scale, decision_hash, slate.sums,
+            view.columns, slate.prior_logit, slate.curve, view.bid, view.quality, view.per_click,
+            view.log_score, floor, self.index, self.bound, view.paid, conversions.w, conversions.touched,
+            slate.conversion,
         )  # fmt: skip
         if self.offers:
             self._set_deals_apart(slate)
@@ -208,7 +200,7 @@ class Chooser:
         view = slate.view
         self.left = screening.narrow(
             ads, slate.sums, view.columns, slate.prior_logit, slate.curve, view.bid, view.quality,
-            view.per_click, view.log_score, _floor_of(slate), self.index, self.bound, slate.conversion,
+            view.per_click, view.log_score, slate.floor, self.index, self.bound, slate.conversion,
         )  # fmt: skip
 
     def _sell_deals(self, slate: Slate, decision_id: bytes, wins: list[Win], taken: list[int]) -> int:
@@ -239,13 +231,16 @@ class Chooser:
 
     def pick(self, slate: Slate, decision_id: bytes) -> ranking.Pick:
         """Find the best of the candidates, and its rival, by the decision's order of ties."""
+        return self._pick_by(slate, slate.sums, self.bound, decision_id)
+
+    def _pick_by(
+        self, slate: Slate, sums: NDArray[np.float32], bound: NDArray[np.float32], decision_id: bytes
+    ) -> ranking.Pick:
         view = slate.view
-        by_group = self.state.settings.self_competition != "advertiser"
-        party = view.group if by_group else view.advertiser  # whose bid it is: never sets its own price
         return ranking.Pick(
             *ranking.pick_best(
-                slate.sums, view.columns, slate.prior_logit, slate.curve, view.bid, view.per_click,
-                slate.conversion, view.quality, party, self.index, self.left, self.bound,
+                sums, view.columns, slate.prior_logit, slate.curve, view.bid, view.per_click,
+                slate.conversion, view.quality, slate.party, self.index, self.left, bound,
                 ranking.tie_start(crc32(decision_id), self.left),
             )
         )  # fmt: skip
@@ -264,10 +259,52 @@ class Chooser:
             pick = self.pick(slate, decision_id)
             if pick.best < 0:
                 break
-            wins.append(self._price(slate, pick, ad_index))
+            propensity = 0.0
+            if slate.scale and not wins:
+                pick, propensity = self._draw_lots(slate, decision_id, pick)
+                self._measure(slate, decision_id, pick.best)
+            wins.append(self._price(slate, pick, ad_index, propensity))
             taken.append(pick.best)
             self.bound[pick.at] = -np.inf
         return wins
+
+    def _draw_lots(self, slate: Slate, decision_id: bytes, pick: ranking.Pick) -> tuple[ranking.Pick, float]:
+        """In a share of the decisions, let chance choose among the best; returns the pick and its chance.
+
+        The chance is 0 in all other decisions. Such a winner pays the least that keeps it among the best:
+        what outbids the first who is not.
+        """
+        settings = self.state.settings
+        if crc32(decision_id) >= settings.uniform_share * 2**32:
+            return pick, 0.0
+        best: list[ranking.Pick] = []
+        bounds: list[float] = []
+        while pick.best >= 0 and len(best) < settings.uniform_best:
+            best.append(pick)
+            bounds.append(float(self.bound[pick.at]))
+            self.bound[pick.at] = -np.inf
+            pick = self.pick(slate, decision_id)
+        for each, bound in zip(best, bounds, strict=True):
+            self.bound[each.at] = bound
+        chance = blake2b(decision_id, digest_size=8, person=b"lots").digest()
+        drawn = best[int.from_bytes(chance, "little") % len(best)]
+        edge = pick.best, pick.score
+        if pick.best >= 0 and slate.party[pick.best] == slate.party[drawn.best]:
+            edge = pick.rival, pick.rival_score
+        return drawn._replace(rival=edge[0], rival_score=edge[1]), 1.0 / len(best)
+
+    def _measure(self, slate: Slate, decision_id: bytes, chosen: int) -> None:
+        """In some decisions, note what the best by the means alone was to bring, and what the chosen is."""
+        if crc32(decision_id) >> 16 & _MEASURED:
+            return
+        view = slate.view
+        ranking.bound_all(
+            slate.means, view.columns, slate.prior_logit, slate.curve, view.log_score, view.per_click,
+            self.index, self.left, self.greedy_bound,
+        )  # fmt: skip
+        ranking.bound_conversions(slate.conversion, view.columns, self.index, self.left, self.greedy_bound)
+        greedy = self._pick_by(slate, slate.means, self.greedy_bound, decision_id).best
+        self.measured = round(slate.expected(greedy)[0]), round(slate.expected(chosen)[0])
 
     def _keep_apart(self, slate: Slate, placement: Placement, above: int) -> None:
         """Let the candidates go that may not stand below an ad."""
@@ -286,7 +323,7 @@ class Chooser:
                 self.alive, self.counting.planes, self.totals, _FREQUENCY,
             )  # fmt: skip
 
-    def _price(self, slate: Slate, pick: ranking.Pick, ad_index: int) -> Win:
+    def _price(self, slate: Slate, pick: ranking.Pick, ad_index: int, propensity: float = 0.0) -> Win:
         ads = self.state.catalogue.ads
         at = pick.best
         creative, group, campaign = ads.creatives[at], ads.groups[at], ads.campaigns[at]
@@ -299,15 +336,18 @@ class Chooser:
         if fixed:
             pick = pick._replace(rival=-1, rival_score=-np.inf)
         price = pricing.least_bid(bid, v, float(ads.quality[at]), slate.floor_micros, pick.rival_score)
+        pctr, pcvr = pick.pctr, pick.pcvr
+        if slate.scale:  # the auction goes by what was drawn, all else by what is expected
+            _, pctr, pcvr = slate.expected(at)
         cleared = slate.floor_micros if fixed else pricing.expected_ecpm_micros(price, v)
         return Win(
             ad_index=ad_index, creative_index=at, creative_id=creative.id, ad_group_id=group.id,
             campaign_id=campaign.id, advertiser_id=campaign.advertiser_id, kind=kind, bid_micros=bid,
             price_micros=price, ecpm_micros=round(min(bid * v, slate.conversion.most)),
-            cleared_ecpm_micros=cleared, pctr=pick.pctr,
+            cleared_ecpm_micros=cleared, pctr=pctr,
             columns=tuple(ads.columns[:, at].tolist()), generation=ads.places.generation.get(at, 0),
-            rival_index=pick.rival, deal_id=slate.deal.id if slate.deal is not None else "", pcvr=pick.pcvr,
-            own_row=self.frequency.own_row(at),
+            rival_index=pick.rival, deal_id=slate.deal.id if slate.deal is not None else "", pcvr=pcvr,
+            own_row=self.frequency.own_row(at), propensity=propensity,
         )  # fmt: skip
 
     def _count_outbid(self, view: View, taken: list[int]) -> None:
@@ -320,11 +360,6 @@ class Chooser:
     def _told_losers(self) -> dict[str, int]:
         """Tell the placement's losers by reason. Winners are nobody's loss."""
         return {REASON_CODES[at]: int(self.totals[at]) for at in self.totals.nonzero()[0].tolist()}
-
-
-def _floor_of(slate: Slate) -> float:
-    """Nobody's worth counts more than the limit, so a floor above it is above everybody."""
-    return float(slate.floor_micros) if slate.floor_micros <= slate.conversion.most else np.inf
 
 
 def _nothing(ask: Ask, decision_id: bytes, code: str) -> Placed:

@@ -17,8 +17,9 @@ from app.rules import ranking
 from app.rules.calibration import calibrated
 from app.rules.pricing import ecpm_per_bid
 from app.state.catalogue import column_keys
-from app.state.choose import Chooser, Preview, Slate
+from app.state.choose import Chooser, Preview
 from app.state.row_names import RowNames
+from app.state.slate import Slate
 from app.state.state import State
 
 CANDIDATES = 10
@@ -147,8 +148,8 @@ class Explainer(Chooser):
         self._best[decision_id] = [self._candidate(slate, at) for at in self._worthiest(slate)]
         return super()._fill(slate, decision_id, taken)
 
-    def _price(self, slate: Slate, pick: ranking.Pick, ad_index: int) -> Win:
-        win = super()._price(slate, pick, ad_index)
+    def _price(self, slate: Slate, pick: ranking.Pick, ad_index: int, propensity: float = 0.0) -> Win:
+        win = super()._price(slate, pick, ad_index, propensity)
         ads = self.state.catalogue.ads
         quality = float(ads.quality[pick.best])
         v = ecpm_per_bid(win.kind, pick.pctr, pick.pcvr)
@@ -190,14 +191,14 @@ class Explainer(Chooser):
         least = np.partition(bounds, -self._count)[-self._count] - 2 * ranking.TANGENT_GAP - ranking.MARGIN
         return np.compress(bounds >= least, index)
 
-    def _worth(self, slate: Slate, at: int) -> tuple[float, float, float, float]:
-        """Compute one ad's (ecpm, score, pctr, pcvr) by the auction's own arithmetic."""
+    def _worth(self, slate: Slate, at: int) -> tuple[float, float]:
+        """Compute one ad's (ecpm, score) by the auction's own arithmetic."""
         view = slate.view
-        worth, pctr, pcvr = ranking.worth_at(
+        worth, _, _ = ranking.worth_at(
             slate.sums, view.columns, slate.prior_logit, slate.curve, view.bid, view.per_click,
             slate.conversion, at,
         )  # fmt: skip
-        return float(worth), float(worth * view.quality[at]), float(pctr), float(pcvr)
+        return float(worth), float(worth * view.quality[at])
 
     def _candidate(self, slate: Slate, at: int) -> Candidate:
         ads = self.state.catalogue.ads
@@ -205,11 +206,12 @@ class Explainer(Chooser):
         assert creative is not None
         assert group is not None
         assert campaign is not None
-        ecpm, score, pctr, pcvr = self._worth(slate, at)
+        ecpm, score = self._worth(slate, at)
+        _, pctr, pcvr = slate.expected(at)
         columns = ads.columns[:, at].tolist()
         own = self.frequency.own_row(at)
         rows = [*slate.rows, own] if own else [*slate.rows]
-        logit = ranking.logit_at(slate.sums, slate.view.columns, slate.prior_logit, at)
+        logit = ranking.logit_at(slate.means, slate.view.columns, slate.prior_logit, at)
         advertiser = self.state.catalogue.above(group)[1]
         keys = column_keys(creative, group, campaign, advertiser)
         names = ["any", *(f"{what}:{which}" for what, which in keys), f"creative:{creative.id}"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.rules import features, ftrl
+from app.rules import exploration, features, ftrl
 from app.state.arrays import zeros
 
 # A stride that is no power of two: else the same column of sixteen rows falls into one cache set.
@@ -23,7 +23,8 @@ MAX_LIT_COLUMNS = 8
 class Model:
     """FTRL-Proximal sums and weights of every cell.
 
-    Shape   z and n (ROWS, stride) float64, w (ROWS, stride) float32; cell = row * stride + column.
+    Shape   z and n (ROWS, stride) float64, w (ROWS, stride) float32; cell = row * stride + column; doubts
+            (stride,) float32, how unsure row 0's weights are, derived from n right after each update.
     """
 
     def __init__(self, columns: int) -> None:
@@ -34,9 +35,11 @@ class Model:
         self.n: NDArray[np.float64] = zeros(shape, np.float64, huge_pages=False)
         self.w: NDArray[np.float32] = zeros(shape, np.float32, huge_pages=True)
         self.touched = np.zeros(features.ROWS, dtype=np.bool_)
+        self.doubts: NDArray[np.float32] = np.zeros(self.stride, dtype=np.float32)  # of row 0's cells
         self.hyper = ftrl.Rates().array()
         self._flat = (self.z.reshape(-1), self.n.reshape(-1), self.w.reshape(-1))
         self._cells = np.empty(MAX_LIT_ROWS * MAX_LIT_COLUMNS, dtype=np.int64)
+        self._doubt_all()
 
     def learn(self, rows: bytes, columns: bytes, prior_logit: float, shown: float, clicked: float) -> float:
         """Learn one sample with the p of this moment; returns that p.
@@ -47,6 +50,7 @@ class Model:
         main, total = self._find(lit, columns)
         self.touched[lit] = True
         p: float = ftrl.learn(*self._flat, self._cells, main, total, prior_logit, shown, clicked, self.hyper)
+        self._doubt(np.frombuffer(columns, dtype="<u2"))
         return p
 
     def unlearn(self, rows: bytes, columns: bytes, p: float, shown: float, clicked: float) -> None:
@@ -54,6 +58,7 @@ class Model:
         main, total = self._find(np.frombuffer(rows, dtype="<u2"), columns)
         gradient, advance = ftrl.sums_of(p, shown, clicked)
         ftrl.unlearn(*self._flat, self._cells, main, total, gradient, advance, self.hyper)
+        self._doubt(np.frombuffer(columns, dtype="<u2"))
 
     def _find(self, rows: NDArray[np.uint16], columns: bytes) -> tuple[int, int]:
         lit = np.frombuffer(columns, dtype="<u2")
@@ -68,6 +73,13 @@ class Model:
         self.hyper = new
         for row in np.flatnonzero(self.touched):
             self.derive(int(row))
+        self._doubt_all()
+
+    def _doubt(self, columns: NDArray[np.uint16]) -> None:
+        exploration.doubt(self.n[0], columns, self.hyper[2] / self.hyper[0] + self.hyper[5], self.doubts)
+
+    def _doubt_all(self) -> None:
+        self._doubt(np.arange(self.stride, dtype=np.uint16))
 
     def derive(self, row: int) -> None:
         """Derive a row's weights from its sums."""
@@ -93,6 +105,7 @@ class Model:
         self.z[rows, column] = 0.0
         self.n[rows, column] = 0.0
         self.w[rows, column] = 0.0
+        self._doubt(np.array([column], dtype=np.uint16))
 
     def clear_row(self, row: int) -> None:
         """Forget everything about a row, before it is given to another placement."""
@@ -116,6 +129,7 @@ class Model:
         self.touched[rows] = True
         for row in rows:
             self.derive(int(row))
+        self._doubt_all()
 
     def check(self) -> None:
         """Every weight is what its sums give, and n is never negative."""
@@ -125,3 +139,6 @@ class Model:
             ftrl.derive_weights(self.z[one], self.n[one], derived, int(row), 0, self.hyper)
             assert np.array_equal(derived, self.w[one]), f"stale weight in row {row}"
             assert (self.n[one] >= 0).all()
+        doubts = self.doubts.copy()
+        self._doubt_all()
+        assert np.array_equal(doubts, self.doubts), "a stale doubt"

@@ -28,6 +28,7 @@ from app.state.catalogue import Catalogue
 from app.state.conversions import Conversions
 from app.state.counters import UserCounters
 from app.state.dismissals import Dismissals
+from app.state.exploration import Exploration
 from app.state.goals import Goals
 from app.state.keys import Keys
 from app.state.ledger import Ledger
@@ -74,6 +75,7 @@ class State:
         self.user_counters = UserCounters(self.settings.user_counters, self.settings.retention_days * 24 - 1)
         self.progress = Progress()
         self.calibration = Calibration()
+        self.exploration = Exploration()
         self.keys = Keys()
         self.people = People()
         self.quality = Quality(self.catalogue.ads)
@@ -274,6 +276,7 @@ class State:
             "clock_ms": self.clock_ms,
             "hash": self.hash,
             "progress": self.progress,
+            "exploration": self.exploration,
             "held": list(self.held.items()),
             "user_counters": self.user_counters.facts(),
             "recent": (self.recent.next, self.recent.closed),
@@ -319,6 +322,7 @@ class State:
         self.clock_ms = rest["clock_ms"]
         self.hash = rest["hash"]
         self.progress = msgspec.convert(rest["progress"], Progress)
+        self.exploration = msgspec.convert(rest.get("exploration", {}), Exploration)
         held = msgspec.convert(rest["held"], list[tuple[bytes, Held]])
         self.held = dict(held)
         self.keys.restore(msgspec.convert(rest.get("keys", []), list[ApiKey]))

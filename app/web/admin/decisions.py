@@ -289,6 +289,7 @@ class Words:
             "ads": [self._win(win) for win in placed.wins if self.caller.sees(win.advertiser_id)],
             "no_ad": placed.code or None,
             "reasons": [] if self.bound else _reasons(placed.reasons),
+            "exploration": None if self.bound else _exploration(placed),
         }
 
     def _win(self, win: Win) -> dict[str, Any]:
@@ -309,6 +310,7 @@ class Words:
             },
             "pctr": win.pctr,
             "pcvr": win.pcvr or None,
+            "propensity": win.propensity or None,
         }
 
     def _rival(self, index: int) -> str | None:
@@ -316,6 +318,15 @@ class Words:
             return None
         creative = self.creatives[index] if 0 <= index < len(self.creatives) else None
         return creative.id if creative is not None else None
+
+
+def _exploration(placed: Placed) -> dict[str, Any] | None:
+    """Tell the eCPM expected of the greedy choice and of this one, where that was measured."""
+    if not placed.greedy_ecpm_micros:
+        return None
+    return {
+        "greedy_ecpm": number(placed.greedy_ecpm_micros), "chosen_ecpm": number(placed.chosen_ecpm_micros)
+    }  # fmt: skip
 
 
 def _reasons(reasons: dict[str, int]) -> Sequence[dict[str, Any]]:

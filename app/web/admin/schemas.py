@@ -29,14 +29,14 @@ _EVENT = _object(
 _AD = _object(
     ad_index=_COUNT, advertiser_id={"type": "string"}, campaign_id={"type": "string"},
     ad_group_id={"type": "string"}, creative_id={"type": "string"}, deal_id=_NULLABLE_TEXT,
-    pricing={"type": "object"}, pctr={"type": "number"},
+    pricing={"type": "object"}, pctr={"type": "number"}, propensity=_NULLABLE_NUMBER,
 )  # fmt: skip
 _AD["properties"]["events"] = _list(_EVENT)
 _REASON = _object(code={"type": "string"}, count=_COUNT, why={"type": "string"}, loss_code=_COUNT)
 _PLACEMENT = _object(
     decision_id={"type": "string"}, name={"type": "string"}, placement_id={"type": "string"},
     publisher_id=_NULLABLE_TEXT, candidates=_COUNT, rows=_list({"type": "string"}), ads=_list(_AD),
-    no_ad=_NULLABLE_TEXT, reasons=_list(_REASON),
+    no_ad=_NULLABLE_TEXT, reasons=_list(_REASON), exploration={"type": ["object", "null"]},
 )  # fmt: skip
 _CHOICE = _object(
     position=_COUNT, clock={"type": "string"}, variant={"type": "integer"}, placements=_list(_PLACEMENT)

@@ -1,0 +1,93 @@
+"""Exploration: new ads get the views that their uncertainty deserves (Thompson sampling).
+
+Each decision draws, for every column of the ads, one normal deviate scaled by how unsure the main cell of
+that column is (row 0: any request), and ranks by the sums so shifted. What is known well hardly moves; what
+nobody clicked on yet is tried until it is known. Chance is a hash of decision and column: the same decision
+draws the same again.
+
+The doubt about a weight is Laplace's: 1 / sqrt(prior precision + n), where n, FTRL's sum of squared
+gradients, is expected to be the sum of p (1 - p), and the prior precision is beta / alpha + l2.
+Source: Chapelle and Li 2011, algorithm 3.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from app.rules.ranking import stretches
+
+DEVIATES = 4_096
+NORMAL: NDArray[np.float32] = np.array(
+    [NormalDist().inv_cdf((i + 0.5) / DEVIATES) for i in range(DEVIATES)], dtype=np.float32
+)
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+_MORE = np.uint64(0xBF58476D1CE4E5B9)
+_SHIFT, _TOP = np.uint64(29), np.uint64(52)
+# How fast the scale follows its ceiling: by about 5 % a second, so within a minute.
+_FOLLOW = 0.05
+LEAST_FACTOR = 0.01
+LEAST_PRECISION = 0.01
+
+
+@njit(nogil=True, cache=True, inline="always")
+def deviate(seed, column):  # type: ignore[no-untyped-def]
+    """Draw a column's normal deviate for a decision, from a table of quantiles. Mixes as SplitMix64 does."""
+    mixed = (np.uint64(seed) * _ODD) ^ (np.uint64(column) * _MORE)
+    mixed = (mixed ^ (mixed >> _SHIFT)) * _ODD
+    mixed = (mixed ^ (mixed >> _SHIFT)) * _MORE
+    return NORMAL[mixed >> _TOP]
+
+
+@njit(nogil=True, cache=True)
+def perturb(means, doubts, scale, seed, shared, first, alive, sums):  # type: ignore[no-untyped-def]
+    """Write the sums that one decision ranks by: the means, each ad column shifted by its deviate.
+
+    Shape   means, sums (stride,) float32, doubts (stride,) float32 as of `doubt_of`; shared, first and alive
+            as in `ranking.sum_rows`. Column 0, of all ads, is not shifted.
+    Cost    about 2 ns for each column looked at.
+    """
+    starts = np.empty(alive.size + 1, dtype=np.int64)
+    ends = np.empty(alive.size + 1, dtype=np.int64)
+    factor = np.float32(scale)
+    for k in range(stretches(shared, first, alive, starts, ends)):
+        for c in range(starts[k], ends[k]):
+            sums[c] = means[c] + factor * doubts[c] * deviate(seed, c)
+    sums[0] = means[0]
+
+
+def perturb_plain(
+    means: NDArray[np.float32], doubts: NDArray[np.float32], scale: float, seed: int
+) -> NDArray[np.float32]:
+    """The kernel's twin, over all columns, in plain Python."""
+    mask, sums = 2**64 - 1, means.copy()
+    for c in range(1, means.size):
+        mixed = (seed * int(_ODD) & mask) ^ (c * int(_MORE) & mask)
+        for factor in (_ODD, _MORE):
+            mixed = (mixed ^ mixed >> int(_SHIFT)) * int(factor) & mask
+        shift = np.float32(np.float32(scale) * doubts[c]) * NORMAL[mixed >> int(_TOP)]
+        sums[c] = means[c] + shift
+    return sums
+
+
+@njit(nogil=True, cache=True)
+def doubt(n, columns, precision, doubts):  # type: ignore[no-untyped-def]
+    """Derive the doubt of some columns' main cells: n (stride,) float64 is row 0's, doubts is written."""
+    for c in columns:
+        doubts[c] = 1.0 / math.sqrt(max(precision + n[c], LEAST_PRECISION))
+
+
+def next_factor(factor: float, cost: float, ceiling: float) -> float:
+    """Turn exploration down while it costs more than its ceiling, and up again to at most 1.
+
+    Units   cost and ceiling as shares of what greedy choices would bring; called once a second.
+
+    >>> next_factor(1.0, 0.10, 0.05) < 1.0, next_factor(1.0, 0.01, 0.05)
+    (True, 1.0)
+    """
+    moved = factor * (1.0 - _FOLLOW if cost > ceiling else 1.0 + _FOLLOW)
+    return min(max(moved, LEAST_FACTOR), 1.0)
