@@ -2,7 +2,8 @@
 
 Sixteen random rows of a whole matrix (4,096 rows, none of them in the cache by design) and six columns an ad.
 All candidates are measured by turns in one loop, A B C A B C; medians are compared. Targets: the scoring
-kernel at most 1.5 x numpy's sum of the same rows, all of `choose` at most 2.5 x and under 0.5 ms.
+kernel at most 1.5 x numpy's sum of the same rows, all of `choose` at most 2.5 x and under 0.5 ms; each,
+exploring and calibrated, at most twice the greedy one.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from app.rules import features, ranking
-from app.rules.calibration import NO_CURVE
+from app.domain.decisions import Choice
+from app.domain.lines import FoldSettings
+from app.rules import exploration, features, ranking
+from app.rules.calibration import KNOTS, NO_CURVE, curve_of
+from app.state.calibration import WHOLE
 from app.state.choose import Chooser
 from app.state.state import State
 from loadtest.client import percentile, quiet_collector
@@ -24,8 +28,10 @@ from loadtest.scorers import river_scores, vowpal_wabbit_scores
 from loadtest.states import key_of, live_state, request_of
 
 ROWS = 16
-KERNEL_LIMIT, CHOOSE_LIMIT, CHOOSE_US = 1.5, 2.5, 500.0
+KERNEL_LIMIT, CHOOSE_LIMIT, CHOOSE_US, EXPLORING_LIMIT = 1.5, 2.5, 500.0, 2.0
 FEW = 3  # repetitions of what takes a second
+
+GREEDY, EXPLORING = FoldSettings(), FoldSettings(exploration="thompson")
 
 Timed = Callable[[int], object]
 
@@ -65,6 +71,8 @@ USED_SUM = "numpy w[rows, :used].sum(0)"
 ROW_SUM = "compiled row sum (sum_rows)"
 KERNEL = "scoring kernel: rows, bounds, best and rival"
 CHOOSE = "choose: rows, eligibility, reasons, price"
+EXPLORING_KERNEL = "the same kernel, exploring and calibrated"
+EXPLORING_CHOOSE = "choose, exploring and calibrated"
 TWIN = "plain twin of the kernel (Python)"
 RIVER, RABBIT = "River, 10,000 predictions", "Vowpal Wabbit, 10,000 text examples"
 
@@ -85,6 +93,9 @@ class Bench:
         self.sums = np.zeros(state.model.stride, np.float32)
         self.none = ranking.no_conversions(self.ads.view().places)
         self.bound = np.zeros(self.n, np.float32)
+        self.shifted = np.zeros_like(self.sums)
+        self.curve = curve_of(np.linspace(0.8, 1.2, KNOTS), np.ones(KNOTS))
+        state.calibration.curves[WHOLE], state.calibration.fitted[WHOLE] = self.curve, True
 
     def rows(self, turn: int) -> NDArray[np.int32]:
         """Take the rows of a turn, row 0 among them."""
@@ -99,6 +110,8 @@ class Bench:
             USED_SUM: lambda turn: w[self.rows(5 * turn + 1), : self.width].sum(0),
             ROW_SUM: lambda turn: self.row_sum(5 * turn + 2),
             KERNEL: lambda turn: self.kernel(5 * turn + 3),
+            EXPLORING_KERNEL: lambda turn: self.exploring_kernel(7 * turn + 4),
+            EXPLORING_CHOOSE: self.exploring_choose,
             CHOOSE: lambda turn: self.chooser.choose(request_of(turn), key_of(turn), 1),
         }
 
@@ -120,16 +133,36 @@ class Bench:
 
     def kernel(self, turn: int) -> ranking.Pick:
         """Score every ad and find the exact best and its rival, as `choose` does."""
-        view, n = self.ads.view(), self.n
         self.row_sum(turn)
+        return self._pick(turn, self.sums, NO_CURVE)
+
+    def exploring_kernel(self, turn: int) -> ranking.Pick:
+        """The same by drawn sums and through a curve."""
+        model, catalogue = self.state.model, self.state.catalogue
+        self.row_sum(turn)
+        exploration.perturb(
+            self.sums, model.doubts, 1.0, turn, catalogue.columns.used, catalogue.first_ad_column,
+            self.ads.view().alive, self.shifted,
+        )  # fmt: skip
+        return self._pick(turn, self.shifted, self.curve)
+
+    def exploring_choose(self, turn: int) -> Choice:
+        """Choose as a node does whose settings explore and calibrate."""
+        self.state.settings, self.state.calibration.memory_clicks = EXPLORING, 500
+        choice = self.chooser.choose(request_of(turn), key_of(turn), 1)
+        self.state.settings, self.state.calibration.memory_clicks = GREEDY, 0
+        return choice
+
+    def _pick(self, turn: int, sums: NDArray[np.float32], curve: NDArray[np.float64]) -> ranking.Pick:
+        view, n = self.ads.view(), self.n
         prior = self.state.prior_of("plc-0")
         ranking.bound_all(
-            self.sums, view.columns, prior, NO_CURVE, view.log_score, view.per_click, self.index, n,
+            sums, view.columns, prior, curve, view.log_score, view.per_click, self.index, n,
             self.bound,
         )  # fmt: skip
         return ranking.Pick(
             *ranking.pick_best(
-                self.sums, view.columns, prior, NO_CURVE, view.bid, view.per_click, self.none, view.quality,
+                sums, view.columns, prior, curve, view.bid, view.per_click, self.none, view.quality,
                 view.group, self.index, n, self.bound, turn % n,
             )
         )  # fmt: skip
@@ -172,9 +205,17 @@ def _judged(times: dict[str, list[float]]) -> int:
     middle = {name: percentile(values, 0.5) for name, values in times.items()}
     base = middle[FULL_SUM]
     kernel, choose = middle[KERNEL] / base, middle[CHOOSE] / base
+    exploring = (
+        middle[EXPLORING_KERNEL] / middle[KERNEL], middle[EXPLORING_CHOOSE] / middle[CHOOSE]
+    )  # fmt: skip
     met = [
         target(f"kernel at most {KERNEL_LIMIT} x numpy's row sum: {kernel:.2f} x", kernel <= KERNEL_LIMIT),
         target(f"choose at most {CHOOSE_LIMIT} x numpy's row sum: {choose:.2f} x", choose <= CHOOSE_LIMIT),
+        target(
+            f"exploring, at most {EXPLORING_LIMIT:.0f} x the greedy kernel: {exploring[0]:.2f} x, choose: "
+            f"{exploring[1]:.2f} x",
+            max(exploring) <= EXPLORING_LIMIT,
+        ),
         target(f"choose under {CHOOSE_US:.0f} us: {middle[CHOOSE]:.0f} us", middle[CHOOSE] < CHOOSE_US),
     ]
     used = middle[USED_SUM]

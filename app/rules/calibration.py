@@ -6,8 +6,8 @@ shrinkage: the buckets of a slice (a placement) to the slice's own ratio of clic
 what holds for the whole. Within a slice a higher raw logit always stays higher, so that no two pCTRs swap.
 
 Shape, everywhere here: clicks and predicted (KNOTS,) float64, weighted counts by bucket; ratio (KNOTS,)
-clicks over predicted; a curve (2, KNOTS) float64 holds calibrated logits and, of each piece, the slope. A
-curve (2, 0) leaves everything as it is.
+clicks over predicted; a curve (2, PIECES) float64 holds of each piece, the first below all knots, the
+calibrated logit at a raw one of 0, and the slope. A curve (2, 0) leaves everything as it is.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 
 KNOTS = 32
 LOWEST, STEP = -10.0, 0.375  # raw logits -10 to 1.6: rates from 0.005 % to 83 %
+PER_STEP, FIRST = 1.0 / STEP, 1.0 - LOWEST / STEP  # a logit x lies in piece x * PER_STEP + FIRST
 LEAST_SLOPE = 0.1
 MOST_LOGIT = 6.0
+PIECES = KNOTS + 1
 NO_CURVE: NDArray[np.float64] = np.zeros((2, 0))
 _LOGITS = LOWEST + STEP * np.arange(KNOTS)
 BUCKET_RATES = tuple(f"{1.0 / (1.0 + math.exp(-logit)):.3g}" for logit in _LOGITS)  # as labels
@@ -32,10 +34,8 @@ def calibrated(logit, curve):  # type: ignore[no-untyped-def]
     """Give the calibrated logit of a raw one. Beyond the knots it rises as the raw one does."""
     if curve.shape[1] == 0:
         return logit
-    if logit < LOWEST:
-        return curve[0, 0] + (logit - LOWEST)
-    piece = int(min((logit - LOWEST) / STEP, KNOTS - 1.0))
-    return curve[0, piece] + curve[1, piece] * (logit - (LOWEST + STEP * piece))
+    piece = int(min(max(logit * PER_STEP + FIRST, 0.0), 1.0 * KNOTS))
+    return curve[0, piece] + curve[1, piece] * logit
 
 
 def calibrated_plain(logit: float, curve: NDArray[np.float64]) -> float:
@@ -46,10 +46,8 @@ def calibrated_plain(logit: float, curve: NDArray[np.float64]) -> float:
     """
     if not curve.size:
         return logit
-    piece = max((k for k in range(KNOTS) if logit >= _LOGITS[k]), default=-1)
-    if piece < 0:
-        return float(curve[0, 0] + (logit - LOWEST))
-    return float(curve[0, piece] + curve[1, piece] * (logit - _LOGITS[piece]))
+    piece = sum(logit >= knot for knot in _LOGITS)
+    return float(curve[0, piece] + curve[1, piece] * logit)
 
 
 def bucket_of(p: float) -> int:
@@ -85,17 +83,15 @@ def curve_of(ratio: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray
     Pools neighbours that fall (weighted, in logits: Ayer et al. 1955) after the least slope was taken off.
 
     >>> curve_of(np.ones(KNOTS), np.ones(KNOTS)).round(9)[:, 5].tolist()
-    [-8.125, 1.0]
+    [0.0, 1.0]
     """
     p = np.minimum(ratio / (1.0 + np.exp(-_LOGITS)), 1.0 - 1e-9)
     logits = np.minimum(np.log(p / (1.0 - p)), MOST_LOGIT)
     sloping = LEAST_SLOPE * _LOGITS
     values = pooled(logits - sloping, weight) + sloping
-    curve = np.empty((2, KNOTS))
-    curve[0] = values
-    curve[1, :-1] = np.diff(values) / STEP
-    curve[1, -1] = 1.0
-    return curve
+    slope = np.concatenate([[1.0], np.diff(values) / STEP, [1.0]])
+    start = np.concatenate([[0], np.arange(KNOTS)])  # a knot of each piece
+    return np.stack([values[start] - slope * _LOGITS[start], slope])
 
 
 @njit(nogil=True, cache=True)

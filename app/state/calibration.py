@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.rules.calibration import KNOTS, NO_CURVE, bucket_of, curve_of, ratio_of
+from app.rules.calibration import KNOTS, NO_CURVE, PIECES, bucket_of, curve_of, ratio_of
 from app.rules.features import BLOCKS
 
 SLICES = BLOCKS["unregistered"].end  # a slice is named by its placement's row; row 0, any request, is all
@@ -32,13 +32,13 @@ CLICKS, PREDICTED = 0, 1
 class Calibration:
     """Decayed counts and fitted curves.
 
-    Shape   counts (SLICES, 2, KNOTS): clicks and predicted clicks; curves (SLICES, 2, KNOTS), good where
+    Shape   counts (SLICES, 2, KNOTS): clicks and predicted clicks; curves (SLICES, 2, PIECES), good where
             fitted (SLICES,) bool; stale: the slices to fit at coming ticks, in the order of first need.
     """
 
     def __init__(self) -> None:
         self.counts = np.zeros((SLICES, 2, KNOTS))
-        self.curves: NDArray[np.float64] = np.zeros((SLICES, 2, KNOTS))
+        self.curves: NDArray[np.float64] = np.zeros((SLICES, 2, PIECES))
         self.fitted = np.zeros(SLICES, dtype=np.bool_)
         self.stale: dict[int, None] = {}
         self.memory_clicks = 0  # a setting, 0: off
@@ -124,4 +124,4 @@ class Calibration:
     def check(self) -> None:
         """Counts are never negative, and every curve rises."""
         assert (self.counts >= 0.0).all()
-        assert (np.diff(self.curves[self.fitted][:, 0]) > 0.0).all()
+        assert (self.curves[self.fitted][:, 1] > 0.0).all()
