@@ -23,11 +23,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 from zlib import crc32
 
 import apsw
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from app.domain.decisions import Record
 from app.journal.connections import Readers, give_way, open_writer
@@ -48,6 +50,9 @@ _PLACES = (1 << _PLACE_BITS) - 1
 _HASHES = (1 << _HASH_BITS) - 1
 
 
+Number = TypeVar("Number", int, NDArray[np.int64])
+
+
 class _Keyed(msgspec.Struct, frozen=True, array_like=True):
     """The beginning of a record: what follows is skipped, not read."""
 
@@ -58,7 +63,6 @@ _log = logging.getLogger(__name__)
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Record).decode
 _key_of = msgspec.msgpack.Decoder(_Keyed).decode
-_LIST_OF = b"\xdd"  # how MessagePack begins a list whose length is in the next four bytes
 _split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 # Records come in the order of their positions, so `number`, that of a batch's first, orders by position too.
@@ -306,24 +310,21 @@ class DecisionStore(DecisionReader):
             if isinstance(each, threading.Event):
                 each.set()
 
-    def _insert(self, records: Sequence[Record]) -> int:
+    def _insert(self, records: list[Record]) -> int:
         """Write records by batches, without those that cannot be written; returns the number after them."""
-        number, entries = self._next, list[int]()
+        number, written = self._next, list[Record]()
         for start in range(0, len(records), _BATCH):
-            kept, bodies = _encodable(records[start : start + _BATCH])
+            kept, body = _encodable(records[start : start + _BATCH])
             if not kept:
                 continue
             first, last = kept[0].choice, kept[-1].choice
-            body = _LIST_OF + len(kept).to_bytes(4, "big") + b"".join(bodies)
             row = (number, len(kept), first.position, last.position, first.clock_ms, body)
             self._connection.execute(_INSERT, row)
-            for record in kept:
-                entries.append(_entry(number, _hash_of_key(record.request_key)))
-                entries.append(_entry(number, _hash_of_request(record.request.request_id)))
-                number += 1
-        if entries:
-            entries.sort()  # neighbours in a page are written together
-            self._connection.execute(_INSERT_ENTRIES, (apsw.carray(array("q", entries)),))
+            number += len(kept)
+            written += kept
+        if written:
+            entries = _entries(self._next, written)
+            self._connection.execute(_INSERT_ENTRIES, (apsw.carray(entries),))
         return number
 
     def _forget_oldest(self) -> None:
@@ -365,16 +366,26 @@ def _numbers(connection: apsw.Connection) -> range:
     return range(cast(int, first), cast(int, after))
 
 
-def _encodable(records: Sequence[Record]) -> tuple[list[Record], list[bytes]]:
-    kept, bodies = [], []
-    for record in records:
-        try:
-            bodies.append(_encode(record))
-        except Exception as failure:  # one at a time, so that one alone is lost
+def _encodable(records: list[Record]) -> tuple[list[Record], bytes]:
+    try:
+        return records, _encode(records)
+    except Exception as failure:  # then one at a time, so that one alone is lost
+        if len(records) == 1:
             _log.error("decisions: a record lost: %r", failure)
-        else:
-            kept.append(record)
-    return kept, bodies
+            return [], b""
+    kept = [one for record in records for one in _encodable([record])[0]]
+    return kept, _encode(kept)
+
+
+def _entries(first: int, records: Sequence[Record]) -> NDArray[np.int64]:
+    """Make the index's entries of records, in order: neighbours in a page are written together."""
+    keys = b"".join([record.request_key[:KEY_BYTES] for record in records])
+    ends = np.frombuffer(keys, np.uint8).reshape(-1, KEY_BYTES)[:, -_HASH_BYTES:].astype(np.int64)
+    hashes = np.empty((2, len(records)), dtype=np.int64)
+    hashes[0] = ends @ (1 << np.arange(8 * (_HASH_BYTES - 1), -1, -8))
+    hashes[1] = [_hash_of_request(record.request.request_id) for record in records]
+    entries: NDArray[np.int64] = _entry(np.arange(first, first + len(records)), hashes)
+    return np.sort(entries, axis=None)
 
 
 def _hash_of_key(key: bytes) -> int:
@@ -385,5 +396,5 @@ def _hash_of_request(request_id: str) -> int:
     return crc32(request_id.encode()) & _HASHES
 
 
-def _entry(number: int, hashed: int) -> int:
+def _entry(number: Number, hashed: Number) -> Number:
     return number >> _PLACE_BITS << _SECTION_SHIFT | hashed << _PLACE_BITS | number & _PLACES
