@@ -9,7 +9,6 @@ the period's own and the former one, by which the state finds it and moves it ov
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -69,7 +68,10 @@ class UserKeys:
         return self.periods[self._at(now_ms)]
 
     def _at(self, now_ms: int) -> int:
-        return max(0, bisect_right(self.periods, now_ms, key=lambda period: period.from_ms) - 1)
+        at = len(self.periods) - 1  # nearly always
+        while at and self.periods[at].from_ms > now_ms:
+            at -= 1
+        return at
 
     def all_of(self, identity: str) -> tuple[bytes, ...]:
         """List every key under which something may be known of an id, the newest first."""
