@@ -7,9 +7,10 @@ The same value is kept in the decision record, so that a decision can be made ag
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from app.domain.catalogue import Blocked
 
@@ -105,11 +106,13 @@ def used_of(person: Person | None) -> list[str]:
     """
     if person is None:
         return []
-    told = [name for name in _ATTRIBUTES if getattr(person, name) not in (None, ())]
+    attributes = zip(_ATTRIBUTES, astuple(person)[_KEYS:], strict=True)
+    told = [name for name, value in attributes if value is not None and value != ()]
     return ["id", *told] if person.key is not None else told
 
 
-_ATTRIBUTES = tuple(name for name in Person.__struct_fields__ if name not in ("key", "former_key"))
+_KEYS = 2  # of its fields, before the attributes
+_ATTRIBUTES = Person.__struct_fields__[_KEYS:]
 
 
 class Surroundings(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -153,12 +156,14 @@ class AdRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     flaw: str = ""
 
 
-def words_of(texts: Iterable[str], most: int = MAX_KEYWORDS) -> tuple[str, ...]:
+def words_of(texts: Sequence[str], most: int = MAX_KEYWORDS) -> tuple[str, ...]:
     """Write keywords as they are compared: trimmed, in lower case, each once.
 
     >>> words_of([" Baduk ", "baduk", ""])
     ('baduk',)
     """
+    if not texts:
+        return ()
     return tuple(dict.fromkeys(word for text in texts if (word := text.strip().lower())))[:most]
 
 

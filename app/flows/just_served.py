@@ -35,7 +35,9 @@ class JustServed:
 
     def of(self, keys: tuple[bytes, ...], now_ms: int) -> tuple[int, ...]:
         """Tell the places of the ads that a person was just given; one given twice stands there twice."""
-        known = b"".join(half.get(key, b"") for key in keys for half in (self._old, self._young))
+        known = b""
+        for key in keys:
+            known += self._old.get(key, b"") + self._young.get(key, b"")
         if not known:
             return ()
         return tuple(place for until_ms, place, _ in _RECORD.iter_unpack(known) if until_ms > now_ms)

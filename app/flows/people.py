@@ -28,7 +28,9 @@ def enrich(node: Node, request: AdRequest) -> AdRequest:
     keys = (person.key,) if person.former_key is None else (person.key, person.former_key)
     just_served = node.just_served.of(keys, node.now_ms())
     profile = people.profile(person.key) or people.profile(person.former_key)
-    audiences = {name for key in keys for name in (*audiences_of(node, key), *people.acted(key))}
+    audiences: set[str] = set()
+    for key in keys:
+        audiences.update(audiences_of(node, key), people.acted(key))
     if profile is not None:
         person = completed(person, profile)
     if audiences:

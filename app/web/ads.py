@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -14,15 +13,12 @@ from app.domain.decisions import Choice, Placed, ServedAd, Win
 from app.domain.keys import Caller
 from app.domain.money import MICROS
 from app.domain.refusals import Refused
-from app.domain.requests import (
-    AdRequest,
-)  # fmt: skip
+from app.domain.requests import AdRequest
+from app.flows.enriching import enriched
 from app.flows.node import Node
-from app.flows.people import enrich
 from app.flows.serve import preview, serve, served_ads
-from app.flows.traffic import judged
 from app.rules.pricing import action_price_micros
-from app.web.ads_in import AdsAsked, read_ads
+from app.web.ads_in import read_ads
 from app.web.asgi import JSON, Answer, Asked
 from app.web.links import AdLinks, Links
 from app.web.markup import render
@@ -60,34 +56,33 @@ class AdsDoor:
         self.explain = explain
 
     def __call__(self, asked: Asked) -> Answer:
-        now_ms = self.node.now_ms()
+        node = self.node
+        now_ms = node.now_ms()
         wanted = read_ads(
             asked.body,
-            lambda identity: self.node.user_keys.of(identity, now_ms),
+            lambda identity: node.user_keys.of(identity, now_ms),
             admin=self.admin,
-            rates={**self.node.state.rates_micros, self.node.settings.currency: MICROS},
+            rate_of=self._rate_of,
         )
         caller = asked.caller
         if wanted.explain and not (caller.may("reports") and caller.advertiser_ids is None):
             message = "`explain` tells of all rivals: it needs scope reports, bound to no advertiser"
             raise Refused("out_of_scope", message, "explain")
         if asked.late(wanted.tmax_ms):
-            self.node.counters.shed.labels("timeout").inc()
-            return _too_late(wanted)
-        located = self.node.geo.locate(wanted.request, wanted.ip)
-        located = judged(self.node, located, wanted.ip, wanted.user_agent)
-        wanted = replace(wanted, request=enrich(self.node, located))
-        if wanted.at_ms is not None:
-            choice = preview(self.node, wanted.request, wanted.at_ms)
-        else:
-            choice = serve(self.node, wanted.request)
-        answer = self._answer(wanted, choice, caller)
+            node.counters.shed.labels("timeout").inc()
+            return _too_late(wanted.request)
+        request = enriched(node, wanted.request, wanted.ip, wanted.user_agent)
+        choice = serve(node, request) if wanted.at_ms is None else preview(node, request, wanted.at_ms)
+        answer = self._answer(request, choice, caller, shown=wanted.at_ms is None)
         if wanted.explain and self.explain is not None:
-            answer["explain"] = self.explain(self.node, wanted.request, choice)
-        filled = any(placed.wins for placed in choice.placed)
-        return Answer(200, _encode(answer), [JSON], "filled" if filled else "no_ad")
+            answer["explain"] = self.explain(node, request, choice)
+        return Answer(200, _encode(answer), [JSON], "filled" if answer["decisions"] else "no_ad")
 
-    def _answer(self, wanted: AdsAsked, choice: Choice, caller: Caller) -> dict[str, Any]:
+    def _rate_of(self, currency: str) -> int | None:
+        own = currency == self.node.settings.currency
+        return MICROS if own else self.node.state.rates_micros.get(currency)
+
+    def _answer(self, request: AdRequest, choice: Choice, caller: Caller, *, shown: bool) -> dict[str, Any]:
         decisions: dict[str, Any] = {}
         no_ad: dict[str, Any] = {}
         for placed in choice.placed:
@@ -95,20 +90,20 @@ class AdsDoor:
                 no_ad[placed.name] = {"code": placed.code, "reasons": placed.reasons}
                 continue
             ads: list[ServedAd | None] = [None] * len(placed.wins)
-            if wanted.at_ms is None:
-                ads = list(served_ads(choice, placed, wanted.request.person, wanted.request.flaw))
+            if shown:
+                ads = list(served_ads(choice, placed, request.person, request.flaw))
             decisions[placed.name] = [
                 self._decision(placed, win, ad, caller) for win, ad in zip(placed.wins, ads, strict=True)
             ]
         return {
-            "request_id": wanted.request.request_id, "decisions": decisions, "no_ad": no_ad,
-            "personal": personal_of(wanted.request),
+            "request_id": request.request_id, "decisions": decisions, "no_ad": no_ad,
+            "personal": personal_of(request),
         }  # fmt: skip
 
     def _decision(self, placed: Placed, win: Win, ad: ServedAd | None, caller: Caller) -> dict[str, Any]:
         creative = self.node.state.catalogue.ads.creatives[win.creative_index]
         assert creative is not None
-        decision = {
+        decision: dict[str, Any] = {
             "decision_id": ids.to_text(placed.decision_id),
             "ad_index": win.ad_index,
             "advertiser_id": win.advertiser_id,
@@ -117,8 +112,9 @@ class AdsDoor:
             "creative_id": win.creative_id,
             "pricing": self._pricing(win, caller),
             "pctr": win.pctr,
-            **({"pcvr": win.pcvr} if win.pcvr else {}),
         }
+        if win.pcvr:
+            decision["pcvr"] = win.pcvr
         if win.deal_id:
             decision["deal_id"] = win.deal_id
         if ad is None:
@@ -145,12 +141,11 @@ class AdsDoor:
         }
 
 
-def _too_late(wanted: AdsAsked) -> Answer:
+def _too_late(request: AdRequest) -> Answer:
     """Answer that it is too late for any ad: whoever asked has gone on."""
-    no_ad = {ask.name: {"code": "timeout", "reasons": {}} for ask in wanted.request.asks}
+    no_ad = {ask.name: {"code": "timeout", "reasons": {}} for ask in request.asks}
     answer = {
-        "request_id": wanted.request.request_id, "decisions": {}, "no_ad": no_ad,
-        "personal": personal_of(wanted.request),
+        "request_id": request.request_id, "decisions": {}, "no_ad": no_ad, "personal": personal_of(request),
     }  # fmt: skip
     return Answer(200, _encode(answer), [JSON], "timeout")
 

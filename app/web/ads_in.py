@@ -6,11 +6,9 @@ No person's id leaves this room: it becomes a key here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -40,8 +38,8 @@ from app.web.privacy.signals import impersonal, withheld_for
 
 Text = Annotated[str, Meta(max_length=256)]
 Texts = Annotated[list[Text], Meta(max_length=1000)]
-NO_RATES: Mapping[str, int] = MappingProxyType({})
 EXACT = 2**53  # beyond it a JSON reader may change a whole number
+_NOTHING_BLOCKED = Blocked()
 _SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 
 
@@ -129,8 +127,7 @@ class AdsIn(Struct, kw_only=True):
     at: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AdsAsked:
+class AdsAsked(Struct, frozen=True):
     """A request for ads, and how it wants to be answered. `at_ms` asks for a preview.
 
     `ip` and `user_agent` are the device's, as claimed; they go no further than the door.
@@ -146,13 +143,16 @@ class AdsAsked:
 
 # From a person's id to the key that stands for it, and the one it had in the period before.
 KeysOf = Callable[[str | None], tuple[bytes | None, bytes | None]]
+RateOf = Callable[[str], int | None]
 _decoder = msgspec.json.Decoder(AdsIn)
 
 
-def read_ads(body: bytes, keys_of: KeysOf, *, admin: bool, rates: Mapping[str, int] = NO_RATES) -> AdsAsked:
+def read_ads(
+    body: bytes, keys_of: KeysOf, *, admin: bool, rate_of: RateOf = lambda currency: None
+) -> AdsAsked:
     """Read a body; `keys_of` turns the person's id into its keys, and no id leaves this room.
 
-    Units   rates in micros of the account currency per unit, for deals in other currencies.
+    Units   rates in micros of the account currency per unit, for the currencies of deals; None is unknown.
     Errors  Refused, in this order: `not_json`, `invalid` (what does not fit its type), `admin_door_only`,
             `duplicate_name`, `invalid` (what does not fit otherwise).
     """
@@ -169,7 +169,7 @@ def read_ads(body: bytes, keys_of: KeysOf, *, admin: bool, rates: Mapping[str, i
         raise Refused("duplicate_name", "each placement needs a name of its own", f"placements[{at}].name")
     at_ms = _time_ms(asked.at, "at") if asked.at is not None else None
     context = asked.context or ContextIn()
-    request = _request(asked, keys_of, rates)
+    request = _request(asked, keys_of, rate_of)
     return AdsAsked(request, bool(asked.explain), at_ms, context.ip, context.user_agent, asked.tmax_ms)
 
 
@@ -203,7 +203,7 @@ def misfit(error: msgspec.ValidationError) -> Refused:
     return Refused("invalid", text, field or None, (FieldError(field, code, text),) if field else ())
 
 
-def _request(asked: AdsIn, keys_of: KeysOf, rates: Mapping[str, int]) -> AdRequest:
+def _request(asked: AdsIn, keys_of: KeysOf, rate_of: RateOf) -> AdRequest:
     context = asked.context or ContextIn()
     told = Agent(context.device, context.os, (context.browser or "").lower() or None)
     agent = agent_in(told, context.sua, context.user_agent)
@@ -212,7 +212,7 @@ def _request(asked: AdsIn, keys_of: KeysOf, rates: Mapping[str, int]) -> AdReque
     return AdRequest(
         request_id=asked.request_id or "",
         asks=tuple(
-            _ask(placement, f"placements[{at}]", rates) for at, placement in enumerate(asked.placements)
+            _ask(placement, f"placements[{at}]", rate_of) for at, placement in enumerate(asked.placements)
         ),
         person=_person(asked.user, keys_of, withheld),
         withheld=withheld,
@@ -233,7 +233,7 @@ def _request(asked: AdsIn, keys_of: KeysOf, rates: Mapping[str, int]) -> AdReque
             creatives=tuple(blocked.creatives),
         )
         if blocked
-        else Blocked(),
+        else _NOTHING_BLOCKED,
     )
 
 
@@ -255,7 +255,7 @@ def _person(user: UserIn | None, keys_of: KeysOf, withheld: str | None) -> Perso
     )
 
 
-def _ask(placement: PlacementIn, field: str, rates: Mapping[str, int]) -> Ask:
+def _ask(placement: PlacementIn, field: str, rate_of: RateOf) -> Ask:
     return Ask(
         name=placement.name,
         placement_id=placement.placement_id,
@@ -264,7 +264,7 @@ def _ask(placement: PlacementIn, field: str, rates: Mapping[str, int]) -> Ask:
         count=placement.count,
         floor_micros=_floor(placement.floor_cpm, f"{field}.floor_cpm"),
         deal_only=placement.private_auction,
-        deals=tuple(_deal(deal, f"{field}.deals[{i}]", rates) for i, deal in enumerate(placement.deals)),
+        deals=tuple(_deal(deal, f"{field}.deals[{i}]", rate_of) for i, deal in enumerate(placement.deals)),
     )
 
 
@@ -275,12 +275,13 @@ def _floor(amount: Decimal | None, field: str) -> int:
         raise _invalid(field, str(error)) from error
 
 
-def _deal(deal: DealIn, field: str, rates: Mapping[str, int]) -> Deal:
+def _deal(deal: DealIn, field: str, rate_of: RateOf) -> Deal:
     floor_micros = _floor(deal.floor_cpm, f"{field}.floor_cpm")
     if deal.currency is not None and floor_micros:
-        if deal.currency not in rates:
+        rate_micros = rate_of(deal.currency)
+        if rate_micros is None:
             raise _invalid(f"{field}.currency", "there is no rate for this currency")
-        floor_micros = min(-(-floor_micros * rates[deal.currency] // MICROS), MAX_MICROS)
+        floor_micros = min(-(-floor_micros * rate_micros // MICROS), MAX_MICROS)
     return Deal(
         id=deal.id, floor_micros=floor_micros, at=deal.at, seats=tuple(deal.seats),
         advertisers=tuple(deal.advertisers),

@@ -8,10 +8,9 @@ from app.domain.catalogue import Advertiser, Creative
 from app.domain.decisions import Choice, Placed, Win
 from app.domain.refusals import Busy, Refused
 from app.flows.agents import agent_of
+from app.flows.enriching import enriched
 from app.flows.node import Node
-from app.flows.people import enrich
 from app.flows.serve import serve, served_ads
-from app.flows.traffic import judged
 from app.web.asgi import JSON, Answer, Asked
 from app.web.links import AdLinks, Links
 from app.web.openrtb.decode import Malformed, decode
@@ -56,9 +55,8 @@ class BidsDoor:
         no_bid = objection(request, self.policy)
         if no_bid is not None:
             reading = msgspec.structs.replace(reading, no_bid=no_bid)
-        located = node.geo.locate(reading.request, reading.ip)
-        located = judged(node, located, reading.ip, reading.user_agent)
-        reading = msgspec.structs.replace(reading, request=enrich(node, located))
+        known = enriched(node, reading.request, reading.ip, reading.user_agent)
+        reading = msgspec.structs.replace(reading, request=known)
         choice = serve(node, reading.request, is_test=reading.test) if reading.no_bid is None else None
         body = self._write(reading, choice) if choice is not None else None
         if body is not None:

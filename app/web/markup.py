@@ -7,6 +7,7 @@ Macros: `{click_url}`, `{click_url_encoded}`, `{impression_url}`, `{conversion_t
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from html import escape
 from urllib.parse import quote, urlsplit
@@ -70,27 +71,28 @@ def _fill(text: str, links: AdLinks, *, encoded: bool) -> str:
     parts = _split(text)
     if len(parts) == 1:
         return text
+    values = _ENCODED if encoded else _VALUES
     filled = list(parts)
     for place in range(1, len(parts), 2):
-        filled[place] = _value(parts[place], links, encoded=encoded)
+        filled[place] = values[parts[place]](links)
     return "".join(filled)
 
 
-def _value(macro: str, links: AdLinks, *, encoded: bool) -> str:
-    match macro:
-        case "click_url":
-            return quote(links.click_url, safe="") if encoded else links.click_url
-        case "click_url_encoded":
-            return quote(links.click_url, safe="")
-        case "impression_url":
-            return quote(links.impression_url, safe="") if encoded else links.impression_url
-        case "return_url":
-            return quote(links.return_url, safe="") if encoded else links.return_url
-        case "conversion_token":
-            return links.token("conversion")
-        case _:
-            # The seal's last bytes look random and differ for every ad: no need to draw chance.
-            return str(int.from_bytes(links.sealed[-8:], "big"))
+# What stands for each macro, as it is and as a part of a query.
+_VALUES: dict[str, Callable[[AdLinks], str]] = {
+    "click_url": lambda links: links.click_url,
+    "click_url_encoded": lambda links: links.encoded("click"),
+    "impression_url": lambda links: links.impression_url,
+    "return_url": lambda links: links.return_url,
+    "conversion_token": lambda links: links.token("conversion"),
+    # The seal's last bytes look random and differ for every ad: no need to draw chance.
+    "cachebuster": lambda links: str(int.from_bytes(links.sealed[-8:], "big")),
+}
+_ENCODED = _VALUES | {
+    "click_url": _VALUES["click_url_encoded"],
+    "impression_url": lambda links: links.encoded("impression"),
+    "return_url": lambda links: links.encoded("return"),
+}
 
 
 @lru_cache(maxsize=4_096)

@@ -18,6 +18,7 @@ import os
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
+from binascii import b2a_base64
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from hmac import compare_digest
@@ -62,6 +63,7 @@ _PREFIX_BYTES = _HEADER.size + _NONCE_BYTES
 _FIXED = struct.Struct("<B15sBIIHqBdiqHHHHH")
 _PCVR = struct.Struct("<d")
 _SEAL_BYTES = _PREFIX_BYTES + _GCM_TAG_BYTES  # of a seal, beyond the plaintext
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _PADDINGS = (b"", bytes(2), bytes(1))  # by what is over after dividing by three
 _LEAST_BYTES = _SEAL_BYTES + _FIXED.size + _KIND_TAG_BYTES
 _PRICE_KINDS = ("cpm", "cpc", "cpa", "ocpm")
@@ -140,7 +142,7 @@ class Tokens:
         """
         day = int.from_bytes(sealed[1:3], "big")
         tags = self._keys_of(self._masters[0], day).tags(sealed)
-        text = urlsafe_b64encode(sealed + tags).decode()
+        text = b2a_base64(sealed + tags, newline=False).translate(_URL_SAFE).decode()
         shared, tags_text = text[:-_TAGS_CHARS], text[-_TAGS_CHARS:]
         return {kind: shared + tags_text[its_own] for kind, its_own in _TEXT_OF}
 
