@@ -43,7 +43,7 @@ class Books:
     shown: set[bytes] = field(default_factory=set)
     held: dict[bytes, Clicked] = field(default_factory=dict)
     refunded: set[bytes] = field(default_factory=set)
-    dead_clicks: set[bytes] = field(default_factory=set)  # waited in vain
+    clicked: set[bytes] = field(default_factory=set)  # clicks that counted
     clock_ms: int = 0
 
     def take(self, line: Line) -> None:
@@ -55,13 +55,13 @@ class Books:
                 self.clock_ms = max(self.clock_ms, line.at_ms)
                 for impression, click in list(self.held.items()):
                     if click.at_ms + HELD_MS <= self.clock_ms:
-                        self.dead_clicks.add(self.held.pop(impression).event_id)
+                        del self.held[impression]
             case Shown():
                 self._show(line)
             case Clicked():
                 self._click(line)
             case Converted():
-                if not (line.refers_to in self.refunded or line.refers_to in self.dead_clicks):
+                if line.refers_to in self.clicked and line.refers_to not in self.refunded:
                     self._charge(line.event_id, line.ad, line.at_ms, line.ad.price_kind == "cpa")
             case Refunded():
                 self._refund(line)
@@ -73,6 +73,7 @@ class Books:
         self._charge(line.event_id, line.ad, line.at_ms, line.ad.price_kind in ("cpm", "ocpm"), shown=True)
         waiting = self.held.pop(line.event_id, None)
         if waiting is not None:
+            self.clicked.add(waiting.event_id)
             self._charge(waiting.event_id, waiting.ad, waiting.at_ms, waiting.ad.price_kind == "cpc")
 
     def _click(self, line: Clicked) -> None:
@@ -80,9 +81,8 @@ class Books:
         assert impression is not None
         if impression not in self.shown:
             self.held[impression] = line
-        elif impression in self.refunded:
-            self.dead_clicks.add(line.event_id)
-        else:
+        elif impression not in self.refunded:
+            self.clicked.add(line.event_id)
             self._charge(line.event_id, line.ad, line.at_ms, line.ad.price_kind == "cpc")
 
     def _refund(self, line: Refunded) -> None:

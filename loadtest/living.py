@@ -32,6 +32,7 @@ from app.domain.lines import (
     Referred,
     Shown,
     Ticked,
+    Verdict,
 )
 from app.domain.requests import AdRequest, Ask
 from app.rules.features import SCHEMA_VERSION
@@ -83,6 +84,7 @@ class Life:
         self.requests = 0
         self._pending: list[tuple[int, int, str, ServedAd]] = []
         self._known_at: dict[bytes, int] = {}
+        self._verdicts: dict[bytes, Verdict] = {}
         self._number = 0
         self._gathered: tuple[dict[str, list[int]], dict[str, float], dict[str, int]] = _nothing()
         self._asks = [
@@ -100,8 +102,10 @@ class Life:
         """Fold a line, and keep what it billed."""
         refers_to: bytes | None = getattr(line, "refers_to", None)
         at = self._known_at.get(refers_to) if refers_to is not None else None
-        entry = Entry(self.state.position + 1, line, Referred(at) if at is not None else None)
-        receipt = apply(self.state, entry).receipt
+        referred = Referred(at, self._verdicts.get(refers_to or b"")) if at is not None else None
+        outcome = apply(self.state, Entry(self.state.position + 1, line, referred))
+        self._verdicts.update(outcome.verdicts)  # as a journal has them written back
+        receipt = outcome.receipt
         if receipt is not None and isinstance(line, Shown | Clicked | Converted):
             _, campaign = self.state.catalogue.payers(line.ad.creative_id)
             if receipt.billed_micros or receipt.unbilled_micros:

@@ -49,6 +49,7 @@ from app.domain.lines import (
     Verdict,
 )
 from app.flows.reporting import Asked, run_report
+from app.flows.traffic import refund_of
 from app.journal.protocol import Committed
 from app.journal.sqlite import SqliteJournal
 from app.state.apply import apply
@@ -180,7 +181,7 @@ class Simulation:
             elif draw < 0.96:
                 line = Converted(at_ms=now, ad=chance.choice(clicked), own_id=str(chance.randrange(3)))
             else:
-                refund = self._refund(chance.choice(past))
+                refund = self._owed() or self._refund(chance.choice(past))
                 line = refund if refund is not None else Ticked(at_ms=now)
             if isinstance(line, Clicked):
                 clicked.append(line.ad)
@@ -188,6 +189,14 @@ class Simulation:
                 past.append(line)
             self._forget(open_ads, clicked, past)
             yield line
+
+    def _owed(self) -> Refunded | None:
+        """Refund a conversion whose click was taken back, as a node does at its ticks."""
+        for position in self.state.conversions.owed:
+            entry = self.journal.entry_at(position)
+            assert entry is not None
+            return refund_of(self.state, position, entry.line, self.now_ms)[0]
+        return None
 
     @staticmethod
     def _forget(*memories: list[Any]) -> None:

@@ -107,7 +107,7 @@ class Node:
     just_served: JustServed = field(default_factory=JustServed)
     geo: Geo = field(default_factory=Geo)
     recalling: asyncio.Task[None] | None = None  # what is to be taken back and only the archive has
-    past_clicks: set[int] = field(default_factory=set)  # of those, which were looked for already
+    past_sought: set[int] = field(default_factory=set)  # of those, which were looked for already
 
     def now_ms(self) -> int:
         """The node's time: the wall clock, but never before the state's last tick."""

@@ -1,25 +1,27 @@
 """Judging whoever asks for ads, and taking back what was found invalid only later.
 
-A few clicks are taken back at each tick, each by a line of its own. What is to be done is derived from the
+A few events are taken back at each tick, each by a line of its own. What is to be done is derived from the
 state, and a refund's id from the click's: a restart repeats nothing and forgets nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+from itertools import chain
 
 import msgspec
 import structlog
 
-from app.domain.lines import Clicked, Line, Refunded
+from app.domain.lines import Clicked, Converted, Line, Refunded
 from app.domain.refusals import Busy
 from app.domain.requests import AdRequest
 from app.flows.node import Node
 from app.flows.past import past_events
+from app.state.state import State
 
 LOG = structlog.get_logger()
 
-CLICKS_A_TICK = 200  # some 100 us each, of reading and of the fold, over the tick
+EVENTS_A_TICK = 200  # some 100 us each, of reading and of the fold, over the tick
 
 
 def judged(node: Node, request: AdRequest, ip: str | None, user_agent: str | None) -> AdRequest:
@@ -33,21 +35,20 @@ def judged(node: Node, request: AdRequest, ip: str | None, user_agent: str | Non
     return msgspec.structs.replace(request, flaw=flaw) if flaw else request
 
 
-async def take_back(node: Node, at_most: int = CLICKS_A_TICK) -> int:
-    """Refund and un-learn clicks that wait for it, oldest first; says how many.
+async def take_back(node: Node, at_most: int = EVENTS_A_TICK) -> int:
+    """Refund and un-learn events that wait for it, clicks first, oldest first; says how many.
 
     Those whose lines are trimmed are looked for in the archive, beside the ticks: that may take a while.
     Errors  Busy when the journal cannot take it now: they wait on.
     """
     lines: list[Line] = []
     past: list[int] = []
-    for position in node.state.traffic.pending:
+    for position in chain(node.state.traffic.pending, node.state.conversions.owed):
         if position > node.journal.trim_upto:
             entry = node.journal.entry_at(position)
             assert entry is not None
-            assert isinstance(entry.line, Clicked)
-            lines.append(_refund_of(node, position, entry.line))
-        elif position not in node.past_clicks:
+            lines += refund_of(node.state, position, entry.line, node.now_ms())
+        elif position not in node.past_sought:
             past.append(position)
         if len(lines) + len(past) == at_most:
             break
@@ -57,27 +58,43 @@ async def take_back(node: Node, at_most: int = CLICKS_A_TICK) -> int:
     return len(lines)
 
 
-def _refund_of(node: Node, position: int, click: Clicked) -> Refunded:
-    pending = node.state.traffic.pending[position]
-    return Refunded(
-        at_ms=node.now_ms(), target_id=click.event_id, target_position=position, target=click,
-        impression_position=pending.impression_position, code=pending.code,
-    )  # fmt: skip
+def refund_of(state: State, position: int, line: Line, at_ms: int) -> list[Refunded]:
+    """Write the refund of an event that waits for it: a click found invalid later, or a conversion whose
+    click was taken back. None where it does not wait any more.
+    """
+    pending = state.traffic.pending.get(position)
+    if pending is not None and isinstance(line, Clicked):
+        return [
+            Refunded(
+                at_ms=at_ms, target_id=line.event_id, target_position=position, target=line,
+                impression_position=pending.impression_position, code=pending.code,
+            )
+        ]  # fmt: skip
+    if position in state.conversions.owed and isinstance(line, Converted):
+        return [
+            Refunded(
+                at_ms=at_ms, target_id=line.event_id, target_position=position, target=line,
+                code="invalid_click",
+            )
+        ]  # fmt: skip
+    return []
 
 
 async def _take_back_past(node: Node, positions: list[int]) -> None:
-    """Refund clicks that only the archive has. Each is looked for once; one not found is dropped in time."""
+    """Refund events that only the archive has. Each is looked for once; one not found is dropped in time."""
     try:
         events = await past_events(node, positions)
-        node.past_clicks.intersection_update(node.state.traffic.pending)
-        node.past_clicks.update(positions)
+        waiting = node.state.traffic.pending.keys() | node.state.conversions.owed.keys()
+        node.past_sought.intersection_update(waiting)
+        node.past_sought.update(positions)
+        now_ms = node.now_ms()
         await node.submit_many(
             [
-                _refund_of(node, position, line)
+                refund
                 for position, line in events.items()
-                if isinstance(line, Clicked) and position in node.state.traffic.pending
+                for refund in refund_of(node.state, position, line, now_ms)
             ]
         )
     except Busy as busy:  # the workers, or the journal
-        node.past_clicks.difference_update(positions)
-        LOG.warning("past_clicks_wait", code=busy.code)
+        node.past_sought.difference_update(positions)
+        LOG.warning("past_events_wait", code=busy.code)

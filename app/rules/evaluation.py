@@ -3,6 +3,7 @@
 Pure arithmetic over arrays; a sample may stand for many impressions.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -164,3 +165,12 @@ def over_time(p: F64, impressions: F64, clicks: F64, spans: int = 40) -> list[fl
         normalised_entropy(p[first:last], impressions[first:last], clicks[first:last])
         for first, last in pairwise(cuts)
     ]
+
+
+def logit(p: float) -> float:
+    """The logit of a probability.
+
+    >>> round(logit(0.01), 4)
+    -4.5951
+    """
+    return math.log(p / (1.0 - p))

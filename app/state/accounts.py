@@ -2,7 +2,7 @@
 
 A charge is cut to what the budgets still hold, so billed never exceeds a budget. In flight is the value of
 what was answered and may yet happen (price x probability), awaited that of clicks that may yet convert; both
-ebb away with ticks.
+are kept by `app.state.holds`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from numpy.typing import NDArray
 
 NO_LIMIT = 2**62
 NO_DAY = -(2**40)  # a day that no account ever had
-_FIELDS = ("daily", "total", "spent", "spent_today", "spent_before", "day", "in_flight", "carry", "awaited")
+_FIELDS = (
+    "daily", "total", "spent", "spent_today", "spent_before", "day", "in_flight", "carry", "awaited",
+    "due_today",
+)  # fmt: skip
+ALL_TODAY = 1000
 
 
 class Accounts:
@@ -22,7 +26,8 @@ class Accounts:
 
     `day` is the latest day (in the account's own zone) with a charge, spent_today its spend and spent_before
     that of the day before: lines may cross midnight out of order, and a held click is charged on its own day.
-    `carry` holds the thousandths of a micro that charges per impression have not yet made whole.
+    `carry` holds the thousandths of a micro that charges per impression have not yet made whole. Of what is
+    awaited `due_today` thousandths are expected before the account's day ends, as of the last tick.
     """
 
     def __init__(self) -> None:
@@ -40,6 +45,7 @@ class Accounts:
     in_flight: NDArray[np.int64]
     carry: NDArray[np.int64]
     awaited: NDArray[np.int64]
+    due_today: NDArray[np.int64]
 
     def open(self) -> int:
         """Open an account without limits; returns its index."""
@@ -50,6 +56,7 @@ class Accounts:
                 getattr(self, field)[self.count :] = 0
         index = self.count
         self.count += 1
+        self.due_today[index] = ALL_TODAY
         self.limit(index, None, None)
         return index
 
@@ -74,9 +81,11 @@ class Accounts:
 
     def open_at(self, index: int, day: int) -> bool:
         """Say whether an account may still take part in auctions: billed + in flight under its budgets."""
-        held, ever = int(self.in_flight[index]) + int(self.awaited[index]), int(self.spent[index])
-        today = self.spent_on(index, day)
-        return today + held < int(self.daily[index]) and ever + held < int(self.total[index])
+        held, awaited = int(self.in_flight[index]), int(self.awaited[index])
+        today = self.spent_on(index, day) + held + awaited * int(self.due_today[index]) // ALL_TODAY
+        return today < int(self.daily[index]) and int(self.spent[index]) + held + awaited < int(
+            self.total[index]
+        )
 
     def bill(self, index: int, day: int, micros: int) -> None:
         """Book a charge that fits, on a day."""
@@ -99,25 +108,20 @@ class Accounts:
         if field is not None:  # never below 0: a changed time zone may have moved the charge to another day
             field[index] = max(0, int(field[index]) + micros)
 
-    def wait_for(self, index: int, micros: int) -> None:
-        """Await a conversion's value, or (below 0) no longer."""
-        self.awaited[index] = max(0, int(self.awaited[index]) + micros)
-
-    def ebb(self, elapsed_ms: int, window_ms: int, conversion_window_ms: int = 86_400_000) -> None:
-        """Let what may yet happen fade, by elapsed / its window, rounded so that it ends at nothing."""
-        for held, window in ((self.in_flight, window_ms), (self.awaited, conversion_window_ms)):
-            present, elapsed = held[: self.count], min(elapsed_ms, window)
-            whole, rest = np.divmod(present, window)  # in two parts: held x elapsed may pass 2^63
-            np.subtract(present, whole * elapsed - (-rest * elapsed // window), out=present)
-
     def stopped(self, today: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Say which accounts have reached a budget, with what is in flight.
 
         Shape   today (count,): each account's present day in its own zone.
         """
         n = self.count
-        held, spent_today = self.in_flight[:n] + self.awaited[:n], self.spent_each(today)
-        return np.asarray((self.spent[:n] + held >= self.total[:n]) | (spent_today + held >= self.daily[:n]))
+        spent_today = self.spent_each(today) + self.in_flight[:n] + self.awaited_today()
+        spent = self.spent[:n] + self.in_flight[:n] + self.awaited[:n]
+        return np.asarray((spent >= self.total[:n]) | (spent_today >= self.daily[:n]))
+
+    def awaited_today(self) -> NDArray[np.int64]:
+        """Say how much of what is awaited counts against the present day's budgets, (count,)."""
+        n = self.count
+        return np.asarray(self.awaited[:n] * self.due_today[:n] // ALL_TODAY)
 
     def spent_each(self, today: NDArray[np.int64]) -> NDArray[np.int64]:
         """Say what each account was billed on its present day.
@@ -134,7 +138,7 @@ class Accounts:
 
     def restore(self, part: NDArray[Any]) -> None:
         """Take back what `parts` copied, after the same accounts were opened."""
-        for field, values in zip(_FIELDS[2:], part, strict=True):
+        for field, values in zip(_FIELDS[2:], part, strict=False):  # an earlier fold kept fewer
             getattr(self, field)[: self.count] = values
 
     def check(self) -> None:

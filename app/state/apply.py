@@ -13,7 +13,6 @@ from typing import Any, assert_never
 from app.domain import ids
 from app.domain.catalogue import Creative, Placement, kind_of
 from app.domain.decisions import ServedAd
-from app.domain.ids import HOUR_MS
 from app.domain.lines import (
     ACCIDENTAL,
     Catalogued,
@@ -38,7 +37,8 @@ from app.domain.lines import (
     key_of,
 )
 from app.rules.ftrl import UNLEARN_HORIZON_EVENTS
-from app.state.billing import charge, give_back, quote
+from app.rules.pricing import CHARGED_ACTION
+from app.state.billing import charge, give_back, let_go, quote
 from app.state.converting import (
     refund_conversion,
     take_conversion,
@@ -50,12 +50,12 @@ from app.state.opinions import slips, take_back, take_dismissal
 from app.state.receipts import Outcome, Receipt, receipt_of
 from app.state.recent import CLICK_REFUNDED, FATES, INVALID, LEARNED, REFUNDED, SKIPPED
 from app.state.state import Held, State
+from app.state.ticking import take_tick
 from app.state.told import note_act, tell_of_people
 from app.state.traffic import acted_ms
 
 __all__ = ["Outcome", "Receipt", "apply"]
 
-OUTAGE_MS = 60_000  # a longer silence between ticks: plans are laid anew behind it
 _COUNTED = frozenset({"learned", "skipped"})
 
 
@@ -84,7 +84,7 @@ def apply(state: State, entry: Entry) -> Outcome:  # noqa: C901, PLR0912 - an ar
         case Refunded():
             return _refunded(state, entry, line)
         case Ticked():
-            return _ticked(state, line)
+            return take_tick(state, line)
         case Catalogued():
             return _catalogued(state, line)
         case Keyed() | Lost():
@@ -144,6 +144,7 @@ def _shown_invalid(state: State, entry: Entry, line: Shown, code: str) -> Outcom
     ad, event = line.ad, line.event_id
     seeming = quote(state, ad, "impression", line.at_ms)
     state.recent.add(entry.position, line.at_ms, ad.pctr, 0.0, INVALID, 0)
+    let_go(state, ad)
     outcome = Outcome(
         Receipt(event, entry.position, "counted", 0, 0, False, code, seeming, not state.silent()),
         [(event, Verdict("invalid", code=code))],
@@ -228,7 +229,12 @@ def _clicked_invalid(
 
 
 def _take_along(state: State, record: Any, ad: ServedAd) -> None:
-    """Un-learn the impression of an invalid click: left in, it would teach that nobody clicks there."""
+    """Un-learn the impression of an invalid click: left in, it would teach that nobody clicks there.
+
+    And hold the answer no longer: what it promised has come, and is not charged.
+    """
+    if CHARGED_ACTION[ad.price_kind] != "impression":
+        let_go(state, ad)
     if record is not None and not record["clicked"]:
         fate = int(record["fate"])
         record["fate"] = INVALID if _unlearn(state, record, ad) else fate
@@ -248,6 +254,8 @@ def _dismissed(state: State, entry: Entry, line: Dismissed) -> Outcome:
 def _noted(state: State, position: int, line: Dismissed | Noticed | Returned) -> Outcome:
     """Count an event that neither bills nor teaches yet."""
     event = line.event_id
+    if isinstance(line, Noticed) and line.kind == "loss":
+        let_go(state, line.ad)
     code = None if isinstance(line, Noticed) else state.traffic.noted(line) or None
     state.mix(struct.pack("<q", position), event, (code or "").encode())
     fate = "invalid" if code is not None and state.traffic.blocks else "skipped"
@@ -261,6 +269,7 @@ def _refunded(state: State, entry: Entry, line: Refunded) -> Outcome:
     record, field = _record_of(state, line)
     if isinstance(target, Clicked):
         state.traffic.taken_back(line.target_position)
+    state.conversions.owed.pop(line.target_position, None)
     verdict = entry.referred.verdict if entry.referred is not None else None
     fate = verdict.fate if verdict is not None else ""
     if record is not None:
@@ -322,83 +331,6 @@ def _unlearn(state: State, record: Any, ad: ServedAd) -> bool:
         state.model.unlearn(ad.rows, ad.columns, float(record["p_clicked"]), 0.0, 1.0)
     state.model.unlearn(ad.rows, ad.columns, float(record["p_shown"]), 1.0, 0.0)
     return True
-
-
-def _ticked(state: State, line: Ticked) -> Outcome:
-    elapsed_ms = max(0, line.at_ms - state.clock_ms)
-    catalogue = state.catalogue
-    for accounts in (catalogue.group_accounts, catalogue.campaign_accounts):
-        accounts.ebb(
-            elapsed_ms, state.settings.in_flight_s * 1000, state.settings.in_flight_conversion_s * 1000
-        )
-    for group_id, micros in line.in_flight:
-        at = catalogue.group_index[group_id]
-        catalogue.group_accounts.in_flight[at] += micros
-        catalogue.campaign_accounts.in_flight[catalogue.group_campaign[at]] += micros
-    if state.goals.tick(elapsed_ms):
-        catalogue.ads.rebid(state.goals.percent)
-        state.mix(state.goals.percent[: state.goals.groups].tobytes())
-    _pace(state, line, elapsed_ms)
-    outcome = Outcome(None, _expire_held(state))
-    state.progress.close(state.recent.close(state.clock_ms - state.settings.click_window_s * 1000))
-    state.traffic.tick(state.clock_ms)
-    greedy, chosen = line.explored
-    state.exploration.tick(greedy, chosen, elapsed_ms, state.settings.exploration_ceiling)
-    state.mix(state.calibration.tick(), struct.pack("<d", state.exploration.factor))
-    _free_rested(state)
-    state.people.expire(state.kept_since_hour)
-    state.audiences.expire(state.kept_since_hour)
-    quality = state.quality.settle(state.settings)
-    dismissed_since_ms = state.clock_ms - state.settings.dismissal_s * 1000
-    state.dismissals.expire(max(dismissed_since_ms, state.kept_since_hour * HOUR_MS))
-    told = state.progress.log_loss_sum, quality, state.traffic.clicks.next, len(state.traffic.pending)
-    state.mix(struct.pack("<qqddqq", state.position, state.clock_ms, *told))
-    state.mix(struct.pack("<q", state.user_counters.sweep(state.clock_ms)))
-    return outcome
-
-
-def _pace(state: State, line: Ticked, elapsed_ms: int) -> None:
-    """Move the clock on; count the traffic up to it, and lay the plans from it."""
-    placements = state.catalogue.things["placement"]
-    wins = line.wins or tuple((group_id, 1) for group_id, _ in line.in_flight)  # older lines count none
-    requests = state.supply.take(line.requests, elapsed_ms, state.moments[0], placements)
-    state.pacing.observe(requests, line.in_flight, wins, elapsed_ms, state.group_standing)
-    state.tell_time(line.at_ms)
-    gap = elapsed_ms > OUTAGE_MS
-    state.pacing.replan(state.clock_ms, state.moments, state.supply, gap=gap, standing=state.group_standing)
-    state.mix(state.pacing.of("throttle").tobytes())
-
-
-def _expire_held(state: State) -> list[tuple[bytes, Verdict]]:
-    expired = [(key, held) for key, held in state.held.items() if held.until_ms <= state.clock_ms]
-    for key, _ in expired:
-        del state.held[key]
-    return [(held.line.event_id, Verdict("invalid", code="no_impression")) for _, held in expired]
-
-
-def _free_rested(state: State) -> None:
-    """Free at most one rested place of each kind a tick: clearing a column takes about a millisecond."""
-    before_ms = state.clock_ms - state.settings.column_rest_s * 1000
-    catalogue = state.catalogue
-    models = state.model, state.conversion_model
-    column = catalogue.columns.rested(before_ms)
-    if column is not None:
-        at = catalogue.columns.release(column)
-        for model in models:
-            model.clear_column(at)
-    row = catalogue.rows.rested(before_ms)
-    if row is not None:
-        at = catalogue.rows.release(row)
-        for model in models:
-            model.clear_row(at)
-        state.calibration.clear(at)
-    ad = catalogue.ads.places.rested(before_ms)
-    if ad is not None:
-        freed = catalogue.ads.places.release(ad)
-        for model in models:
-            model.clear_column(catalogue.first_ad_column + freed)
-        state.quality.clear(freed)
-        catalogue.caps.changed()
 
 
 def _catalogued(state: State, line: Catalogued) -> Outcome:

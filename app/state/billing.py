@@ -1,12 +1,18 @@
 """Charging and giving back: an ad's action against the budgets of its ad group and campaign, and the ledger.
 
-Every charge goes through `charge`, every refund through `give_back`; nothing else moves money.
+Every charge goes through `charge`, every refund through `give_back`; nothing else moves money. What an answer
+holds in flight is let go with its charge, or by `let_go` where there will be none.
 """
 
 from __future__ import annotations
 
 from app.domain.decisions import ServedAd
-from app.rules.pricing import CHARGED_ACTION, impression_charge, impression_price
+from app.rules.pricing import (
+    CHARGED_ACTION,
+    expected_charge_micros,
+    impression_charge,
+    impression_price,
+)
 from app.rules.standing import moment_at
 from app.state.accounts import NO_DAY
 from app.state.state import State
@@ -31,11 +37,34 @@ def charge(state: State, ad: ServedAd, action: str, at_ms: int) -> tuple[int, in
     groups.bill(group_at, day, billed)
     campaigns.bill(campaign_at, day, billed)
     state.ledger.charge(campaign_at, group_at, billed, amount - billed)
+    if action != "conversion":  # that is awaited since its click
+        came(state, ad, group_at, amount, at_ms)
     if ad.price_kind == "ocpm":
         state.goals.spent_by(group_at, billed)
     if (groups.open_at(group_at, day), campaigns.open_at(campaign_at, day)) != were_open:
         state.restand()
     return billed, amount - billed
+
+
+def came(state: State, ad: ServedAd, group_at: int, micros: int, at_ms: int) -> None:
+    """Take note that what an answer promised has come."""
+    late_s = (at_ms - ad.issued_at_ms) / 1000
+    state.in_flight.came(group_at, _expected(ad), micros, _age_s(state, ad), late_s)
+
+
+def let_go(state: State, ad: ServedAd) -> None:
+    """Hold an answer in flight no longer: what it promised will not come, or must not be charged."""
+    group, _ = state.catalogue.payers(ad.creative_id)
+    state.in_flight.let_go(state.catalogue.group_index[group.id], _expected(ad), _age_s(state, ad))
+
+
+def _expected(ad: ServedAd) -> float:
+    return expected_charge_micros(ad.price_kind, ad.price_micros, ad.pctr, ad.pcvr)
+
+
+def _age_s(state: State, ad: ServedAd) -> float:
+    """Say how long an answer is held: since its tick, below 0 where that is yet to come."""
+    return (state.clock_ms - ad.issued_at_ms) / 1000
 
 
 def quote(state: State, ad: ServedAd, action: str, at_ms: int) -> int:

@@ -11,12 +11,15 @@ import math
 import struct
 from typing import Any
 
+import msgspec
+
 from app.domain import ids
 from app.domain.decisions import ServedAd
 from app.domain.lines import Clicked, Converted, Entry, Verdict, key_of
 from app.rules.ftrl import UNLEARN_HORIZON_EVENTS
-from app.state.billing import accounts_of, charge, quote
-from app.state.receipts import Outcome, Receipt, receipt_of
+from app.state.billing import accounts_of, came, charge, quote
+from app.state.conversions import NO_CLICK
+from app.state.receipts import VIEW_THROUGH, Outcome, Receipt, receipt_of
 from app.state.recent import CLICK_REFUNDED, LEARNED
 from app.state.state import State
 from app.state.told import note_act
@@ -31,7 +34,8 @@ def try_click(state: State, line: Clicked, learned: bool) -> float:
     if ad.price_kind == "cpa":
         stood = _stands(state, accounts)
         state.goals.clicked(campaign_at)
-        _await(state, ad, group_at, campaign_at, +1)
+        came(state, ad, group_at, round(ad.price_micros * ad.pcvr), line.at_ms)
+        state.awaited.hold(group_at, round(ad.price_micros * ad.pcvr))
         if _stands(state, accounts) != stood:
             state.restand()
     if learned and (ad.price_kind in BY_CONVERSION or state.goals.tracked[campaign_at]):
@@ -40,19 +44,21 @@ def try_click(state: State, line: Clicked, learned: bool) -> float:
 
 
 def untry_click(state: State, line: Clicked) -> None:
-    """Take a click that is refunded out of what its campaign waits for."""
+    """Take a click that is refunded out of what its campaign waits for, and its conversions' money back."""
     ad = line.ad
+    state.conversions.owe(line.event_id)
     if ad.price_kind == "cpa":
         group_at, campaign_at, _ = accounts_of(state, ad, line.at_ms)
         state.goals.clicked(campaign_at, -1)
-        _await(state, ad, group_at, campaign_at, -1)
+        if not state.conversions.of_click(line.event_id):
+            state.awaited.let_go(group_at, ad.price_micros * ad.pcvr, _since_s(state, line.at_ms))
 
 
 def take_conversion(state: State, entry: Entry, line: Converted) -> Outcome:
     """Bill a conversion, and learn it where it is the first of a click that was learned.
 
-    One without a known click (it was only seen, or the click's report got lost) is billed and teaches
-    nothing; one of an invalid or refunded click is neither.
+    One without a counted click of its ad is taken note of: anybody who was shown an ad can claim one. One of
+    an invalid or refunded click counts as invalid.
     """
     ad, event, position = line.ad, line.event_id, entry.position
     fate = _click_fate(state, entry, line)
@@ -61,13 +67,18 @@ def take_conversion(state: State, entry: Entry, line: Converted) -> Outcome:
     code = state.traffic.noted(line) or None
     if code is not None and state.traffic.blocks:
         return _invalid_conversion(state, entry, line, code)
+    if not fate:
+        return _view_through(state, entry, line, code)
     accounts = group_at, campaign_at, _ = accounts_of(state, ad, line.at_ms)
     stood = _stands(state, accounts)
     billed, unbilled = charge(state, ad, "conversion", line.at_ms)
-    if ad.price_kind == "cpa" and fate:
-        _await(state, ad, group_at, campaign_at, -1)
-    state.goals.converted_by(ad.price_kind, campaign_at, group_at)
     click, p = line.refers_to or b"", math.nan
+    if ad.price_kind == "cpa":
+        first = not state.conversions.of_click(click)  # a click holds one conversion
+        late_s = (line.at_ms - ad.issued_at_ms) / 1000
+        held = ad.price_micros * ad.pcvr if first else 0.0
+        state.awaited.came(group_at, held, billed + unbilled, _since_s(state, ad.issued_at_ms), late_s)
+    state.goals.converted_by(ad.price_kind, campaign_at, group_at)
     if fate == "learned" and not state.conversions.taught(click):
         record = state.recent.find_click(entry.referred.position) if entry.referred else None
         if record is not None and math.isnan(record["p_trial"]):  # the first that shows they are reported
@@ -81,6 +92,16 @@ def take_conversion(state: State, entry: Entry, line: Converted) -> Outcome:
     learned = not math.isnan(p)
     verdict = Verdict("learned" if learned else "skipped", billed, unbilled, code)
     return Outcome(receipt_of(event, position, billed, unbilled, learned, code), [(event, verdict)])
+
+
+def _view_through(state: State, entry: Entry, line: Converted, code: str | None) -> Outcome:
+    """Count a conversion whose ad was only seen, as far as is known; it bills, teaches and moves nothing."""
+    event, position = line.event_id, entry.position
+    state.conversions.add(position, NO_CLICK, math.nan, 0)
+    note_act(state, "conversion", line.ad, line.at_ms)
+    state.mix(struct.pack("<q", position), event)
+    receipt = msgspec.structs.replace(receipt_of(event, position, 0, 0, False, code), note=VIEW_THROUGH)
+    return Outcome(receipt, [(event, Verdict("skipped", code=code))])
 
 
 def _invalid_conversion(state: State, entry: Entry, line: Converted, code: str) -> Outcome:
@@ -123,9 +144,11 @@ def unlearn_click(state: State, record: Any, ad: ServedAd, click: bytes) -> None
 
 def refund_conversion(state: State, line: Converted, record: Any) -> bool:
     """Take a refunded conversion out of what was reached and, while it is fresh, of the model."""
+    if record is None or record["click"].tobytes() == NO_CLICK:
+        return False
     group_at, campaign_at, _ = accounts_of(state, line.ad, line.at_ms)
     state.goals.converted_by(line.ad.price_kind, campaign_at, group_at, -1)
-    return record is not None and unlearn_conversion(state, record, line.ad)
+    return unlearn_conversion(state, record, line.ad)
 
 
 def unlearn_conversion(state: State, record: Any, ad: ServedAd) -> bool:
@@ -156,7 +179,5 @@ def _stands(state: State, accounts: tuple[int, int, int]) -> tuple[bool, bool, b
     )
 
 
-def _await(state: State, ad: ServedAd, group_at: int, campaign_at: int, sign: int) -> None:
-    value = sign * round(ad.price_micros * ad.pcvr)
-    state.catalogue.group_accounts.wait_for(group_at, value)
-    state.catalogue.campaign_accounts.wait_for(campaign_at, value)
+def _since_s(state: State, at_ms: int) -> float:
+    return max(0, state.clock_ms - at_ms) / 1000

@@ -34,7 +34,7 @@ RATIO_MEMORY_S = 3_600.0
 FIELDS = (
     "throttle", "exposures", "served", "wins", "billed", "answered", "spent_seen", "open", "day",
     "daily", "total", "plan_from_ms", "plan_spent", "plan_rest", "plan_weight", "hour", "hour_spent",
-    "hour_plan", "hour_held", "hour_s",
+    "hour_plan", "hour_held", "hour_s", "dawn",
 )  # fmt: skip
 DAY_MS = 86_400_000.0
 
@@ -162,6 +162,7 @@ class Pacing:
         self.of("hour_s")[:] = np.where(new_hour, look.here_s, self.of("hour_s"))
         for field, values in (
             ("day", look.day), ("daily", daily), ("total", total), ("hour", look.hour), ("open", look.stands),
+            ("dawn", look.dawn),
         ):  # fmt: skip
             self.of(field)[:] = values
 
@@ -183,8 +184,12 @@ class Pacing:
         accounts = catalogue.campaign_accounts
         spent = accounts.spent_each(day).astype(np.float64)
         ratio = self.ratio()
-        held, awaited = self._to_come() * ratio, accounts.awaited[:n] * ratio
-        rest, allowance = self._rest(spent, held, weight, later)
+        awaited, in_flight = accounts.awaited[:n] * ratio, accounts.in_flight[:n] * ratio
+        dawn = np.where(self.of("day") == day, self.of("dawn"), awaited)
+        # Clicks of today that convert tomorrow are as good as spent: those of yesterday made up for them.
+        held = in_flight + np.maximum(accounts.awaited_today() * ratio, awaited - dawn)
+        rest = self._rest(spent, held, in_flight + awaited, weight, later)
+        allowance = rest + spent + held
         paced = catalogue.campaign_even[:n] & np.isfinite(rest) & (weight > 0) & (now > 0)
         even = np.where(paced, np.maximum(rest, 0.0), 0.0) * now / np.maximum(weight, 1e-9)
         aim = np.where(paced, pacing.corrected(even, self._hour_error(spent + awaited, here_s, hour)), np.nan)
@@ -195,26 +200,27 @@ class Pacing:
         throttle = np.where(paced, pacing.throttles(np.where(paced, aim, 0.0), full, first), 1.0)
         stands = campaigns_of(catalogue, np.flatnonzero(standing == 0), n).astype(np.float64)
         return _Look(
-            day=day.astype(np.float64), spent=spent, held=held, awaited=awaited,
+            day=day.astype(np.float64), spent=spent, held=held, awaited=awaited, dawn=dawn,
             rest=np.where(paced, rest, np.nan), allowance=allowance, weight=weight, here_s=here_s, now=now,
             hour=hour, aim=aim, full=full, throttle=throttle, stands=stands,
         )  # fmt: skip
 
     def _rest(
-        self, spent: NDArray[np.float64], held: NDArray[np.float64], weight: NDArray[np.float64],
-        later: NDArray[np.float64],
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # fmt: skip
-        """Say what each campaign may still spend today, and its whole day's allowance; inf without a limit.
+        self, spent: NDArray[np.float64], held: NDArray[np.float64], to_come: NDArray[np.float64],
+        weight: NDArray[np.float64], later: NDArray[np.float64],
+    ) -> NDArray[np.float64]:  # fmt: skip
+        """Say what each campaign may still spend today; inf without a limit.
+
+        What is in flight counts: `held` against today, `to_come` ever.
 
         A total budget is spread to the flight's end; without an end there is nothing to spread it over.
         """
         terms = self.terms()
-        flight = terms.total - self.catalogue.campaign_accounts.spent[: self.count] - held
+        flight = terms.total - self.catalogue.campaign_accounts.spent[: self.count] - to_come
         with np.errstate(invalid="ignore", divide="ignore"):
             part = np.where(weight + later > 0, weight / (weight + later), 1.0)
             from_total = np.where(terms.ends_ms < 2**62, flight * part, np.inf)
-        rest = np.minimum(terms.daily - spent - held, from_total)
-        return rest, rest + spent + held
+        return np.minimum(terms.daily - spent - held, from_total)
 
     def _hour_error(
         self, committed: NDArray[np.float64], here_s: NDArray[np.float64], hour: NDArray[np.float64]
@@ -222,7 +228,7 @@ class Pacing:
         """Say how much of this hour's plan is due and not committed; 0 where the hour has no plan yet.
 
         Committed is what was billed, and what clicks that may convert will bring. What is in flight is left
-        out: it counts an answer for a while after it was billed.
+        out: seconds of an hour, as much at its end as at its beginning.
         """
         gone = 1.0 - np.minimum(1.0, here_s / np.maximum(self.of("hour_s"), 1e-9))
         due = self.of("hour_spent") + self.of("hour_held") + self.of("hour_plan") * gone
@@ -321,10 +327,13 @@ class Pacing:
         self._make_room()
         return np.concatenate([self.table[:, : self.count], np.full((1, self.count), float(self.deals))])
 
-    def restore(self, part: NDArray[Any]) -> None:
-        """Take back what `parts` copied, and deal the ads as they were."""
+    def restore(self, part: NDArray[Any], missing: int = 0) -> None:
+        """Take back what `parts` copied, and deal the ads as they were.
+
+        An earlier fold had none of the last `missing` fields.
+        """
         self._make_room()
-        self.table[:, : self.count] = part[:-1]
+        self.table[: len(FIELDS) - missing, : self.count] = part[:-1]
         self.deals = int(part[-1, 0]) if self.count else 0
         if self.deals:
             self.deal()
@@ -344,6 +353,7 @@ class _Look(Struct, frozen=True, kw_only=True):
     spent: NDArray[np.float64]
     held: NDArray[np.float64]
     awaited: NDArray[np.float64]
+    dawn: NDArray[np.float64]
     rest: NDArray[np.float64]
     allowance: NDArray[np.float64]
     weight: NDArray[np.float64]

@@ -6,9 +6,14 @@ from msgspec import Struct
 
 from app.domain.lines import Verdict
 
+VIEW_THROUGH = "view_through"
+
 
 class Receipt(Struct, frozen=True):
-    """What became of an event. Units: micros. With a `code` the seeming fields tell what others are told."""
+    """What became of an event. Units: micros. With a `code` the seeming fields tell what others are told.
+
+    `note` says to everybody why a valid event bills nothing (VIEW_THROUGH: no click of its ad has counted).
+    """
 
     event_id: bytes
     position: int
@@ -19,6 +24,7 @@ class Receipt(Struct, frozen=True):
     code: str | None = None  # why it is invalid
     seeming_billed_micros: int = 0  # what a valid one would have been answered, for those who must not know
     seeming_learned: bool = False
+    note: str | None = None
 
 
 class Outcome(Struct):

@@ -6,7 +6,6 @@ are their running hashes: `parts` is what a snapshot holds, `restore` its invers
 
 from __future__ import annotations
 
-import math
 from hashlib import blake2b
 from typing import Any
 
@@ -20,6 +19,7 @@ from app.domain.ids import HOUR_MS
 from app.domain.keys import ApiKey
 from app.domain.lines import Clicked, FoldSettings
 from app.rules import features, standing
+from app.rules.evaluation import logit
 from app.rules.ftrl import Rates
 from app.rules.standing import Moment
 from app.state.audiences import Audiences
@@ -30,6 +30,7 @@ from app.state.counters import UserCounters
 from app.state.dismissals import Dismissals
 from app.state.exploration import Exploration
 from app.state.goals import Goals
+from app.state.holds import Hold
 from app.state.keys import Keys
 from app.state.ledger import Ledger
 from app.state.model import Model
@@ -71,6 +72,8 @@ class State:
         self.recent = Recent(recent)
         self.conversions = Conversions()
         self.ledger = Ledger()
+        self.in_flight = Hold(self.catalogue, "in_flight")
+        self.awaited = Hold(self.catalogue, "awaited")
         self.goals = Goals()
         self.user_counters = UserCounters(self.settings.user_counters, self.settings.retention_days * 24 - 1)
         self.progress = Progress()
@@ -127,6 +130,8 @@ class State:
         """Take new settings. A changed prior is made up for, so that predictions stay."""
         old_prior, self.prior_logit = self.prior_logit, logit(settings.prior_ctr)
         self.settings = settings
+        self.in_flight.prior_s = float(settings.in_flight_s)
+        self.awaited.prior_s = float(settings.in_flight_conversion_s)
         self.user_counters.limit = settings.user_counters
         self.user_counters.kept_hours = settings.retention_days * 24 - 1
         self.catalogue.zones[0] = settings.time_zone
@@ -281,7 +286,7 @@ class State:
             "user_counters": self.user_counters.facts(),
             "recent": (self.recent.next, self.recent.closed),
             "dismissals": self.dismissals.first,
-            "conversions": (self.conversions.next, self.conversions.lessons),
+            "conversions": (self.conversions.next, self.conversions.lessons, list(self.conversions.owed)),
             "catalogue": self.catalogue.parts(),
             "audiences": self.audiences.parts(),
             "keys": self.keys.parts(),
@@ -306,6 +311,8 @@ class State:
             "user_counters": self.user_counters.parts(),
             "campaign_accounts": self.catalogue.campaign_accounts.parts(),
             "group_accounts": self.catalogue.group_accounts.parts(),
+            "in_flight": self.in_flight.parts(),
+            "awaited": self.awaited.parts(),
             # Not a function of the rest: it is worked out at ticks and edits, not at every charge.
             "group_standing": self.group_standing,
             **{f"people_{name}": part for name, part in self.people.parts().items()},
@@ -348,16 +355,13 @@ class State:
             self.dismissals.restore(parts["dismissals"], rest["dismissals"])
         if "traffic" in rest:
             self.traffic.restore(parts["traffic_counters"], parts["traffic_clicks"], rest["traffic"])
-        self.model.restore(
-            {name.removeprefix("model_"): part for name, part in parts.items() if name.startswith("model_")}
-        )
         self.model.restore(_parts_of("model", parts))
         self.conversion_model.restore(_parts_of("conversion_model", parts))
         self.restand()
         self.group_standing = np.array(parts["group_standing"], dtype=np.uint8)
         self.catalogue.ads.stand(self.group_standing)
         self.supply.restore(parts["supply"], rest["supply"])
-        self.pacing.restore(parts["pacing"])
+        self.pacing.restore(parts["pacing"], missing=0 if "in_flight" in parts else 1)
         if "calibration_rows" in parts:
             self.calibration.restore(_parts_of("calibration", parts))
 
@@ -367,6 +371,8 @@ class State:
             self.pursue(thing)
         self.ledger.restore(_parts_of("ledger", parts))
         self.goals.restore(_parts_of("goals", parts))
+        self.in_flight.restore(parts.get("in_flight"))
+        self.awaited.restore(parts.get("awaited"))
         self.catalogue.ads.rebid(self.goals.percent)
 
     def check(self) -> None:
@@ -396,16 +402,9 @@ class State:
             catalogue.group_campaign[: groups.count],
         )  # fmt: skip
         self.goals.check()
+        self.in_flight.check()
+        self.awaited.check()
 
 
 def _parts_of(name: str, parts: dict[str, Any]) -> dict[str, Any]:
     return {part[len(name) + 1 :]: parts[part] for part in parts if part.startswith(f"{name}_")}
-
-
-def logit(p: float) -> float:
-    """The logit of a probability.
-
-    >>> round(logit(0.01), 4)
-    -4.5951
-    """
-    return math.log(p / (1.0 - p))

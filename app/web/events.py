@@ -105,7 +105,7 @@ class EventsDoor:
             "status": receipt.status,
             "billed": money(billed),
             "learned": learned,
-            "code": code,
+            "code": code or receipt.note,
             "position": receipt.position,
             "event_id": ids.to_text(receipt.event_id),
         }

@@ -380,7 +380,12 @@ EVENTS: Schema = {
             "status": {"type": "string", "enum": ["counted", "repeat", "held", "refused"]},
             "billed": {**MONEY, "description": "What this call charged"},
             "learned": {"type": "boolean"},
-            "code": {"type": ["string", "null"], "description": "malformed, forged, wrong_kind, expired"},
+            "code": {
+                "type": ["string", "null"],
+                "description": "malformed, forged, wrong_kind, expired; view_through: a conversion that "
+                "counts and bills nothing, since no click of its ad has counted; and to who may know what "
+                "makes an event invalid",
+            },
             "position": {"type": ["integer", "null"], "minimum": 1, "description": "In the journal"},
             "event_id": {"type": ["string", "null"], "pattern": "^[0-9a-f]{30}$"},
         }

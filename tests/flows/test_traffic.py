@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from app.domain.catalogue import AdGroup, Pricing
 from app.domain.lines import FoldSettings, Refunded, Sender
 from app.flows.feedback import refund
 from app.flows.node import Node
@@ -89,6 +90,45 @@ def test_it_is_counted_by_reason(tmp_path: Path, how: str) -> None:
         return found, counted
 
     assert asyncio.run(run()) == ((5, 3) if how == "on" else (6, 5))
+
+
+def test_conversions_of_a_click_found_late_are_refunded_too(tmp_path: Path) -> None:
+    """By lines of their own behind the click's, over a restart in between; other people's stay billed."""
+
+    async def run() -> None:
+        by_conversion = Pricing(kind="cpa", bid_micros=10**12)
+        things = [
+            msgspec.structs.replace(thing, pricing=by_conversion) if isinstance(thing, AdGroup) else thing
+            for thing in small_catalogue()
+        ]
+        node = await make_node(tmp_path, fold=FOLD, things=things)
+        bought = {}
+        for user in (b"h", b"u", b"u", b"u"):
+            (ad,) = decide(node, ask_for("plc-1")).ads
+            ad = msgspec.structs.replace(ad, user=user * 12)
+            for kind in ("impression", "click"):
+                await send(node, kind, ad, sender=PERSON)
+            bought[user] = await send(node, "conversion", ad, own_id="order-1")
+            assert bought[user].billed_micros > 0
+        honest = bought[b"h"].billed_micros
+        await click(node, b"u" * 12)  # one too many
+        assert await take_back(node) == 3
+        assert spent(node) > honest, "their conversions wait for the next tick"
+        await close_node(node)
+
+        node = await make_node(tmp_path, fold=FOLD)
+        assert await take_back(node) == 3
+        assert await take_back(node) == 0
+        assert spent(node) == honest
+        lines = [entry.line for entry in node.journal.read(0, 1_000)]
+        codes = [one.code for one in lines if isinstance(one, Refunded)]
+        assert codes == ["user_clicks"] * 3 + ["invalid_click"] * 3
+        told = json.loads(await report(node, Asked(from_ms=0, to_ms=node.now_ms() + 1)))["totals"]
+        assert (told["conversions"], told["net_conversions"], told["gross_conversions"]) == (1, 1, 4)
+        assert told["spend"] * 1_000_000 == honest
+        await close_node(node)
+
+    asyncio.run(run())
 
 
 def test_a_click_that_waited_in_vain_is_counted(tmp_path: Path) -> None:

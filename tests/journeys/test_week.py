@@ -9,7 +9,8 @@ from datetime import date
 
 import pytest
 
-from loadtest.week import END_OF_DAY, PLAYERS, Told, Week
+from loadtest.players import PLAYERS
+from loadtest.week import END_OF_DAY, Told, Week
 
 NAMES = ("cpm-large", "cpm-small", "cpm-launch", "cpc-large", "cpc-hours", "cpm-asap")
 START = date(2026, 3, 7)  # the day after it has 23 hours

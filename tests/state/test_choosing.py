@@ -15,9 +15,9 @@ from app.domain.decisions import REASON_CODES
 from app.domain.lines import FoldSettings
 from app.domain.money import to_decimal
 from app.domain.requests import AdRequest, Ask
+from app.rules.evaluation import logit
 from app.rules.standing import moment_at
 from app.state.choose import Preview
-from app.state.state import logit
 from tests.state.world import (
     DAY_MS,
     HOUR_MS,

@@ -76,12 +76,22 @@ def test_clicks_of_a_campaign_that_reports_no_conversions_are_no_trials() -> Non
     assert world.pcvr(ad) != before
 
 
-def test_a_conversion_without_a_click_is_billed_and_teaches_nothing() -> None:
-    world = world_with()
-    ad = world.ad(kind="cpa", pcvr=0.02)
+@pytest.mark.parametrize("kind", ["cpa", "ocpm"])
+def test_a_conversion_without_a_click_counts_and_bills_teaches_and_moves_nothing(kind: str) -> None:
+    world = world_with(kind)
+    ad = world.ad(kind=kind, pcvr=0.02)
     world.show(ad)
+    before = world.spent(), world.pcvr(ad), contents(world.state)["goals_campaigns"]
     receipt = world.convert(ad)
-    assert (receipt.status, receipt.billed_micros, receipt.learned) == ("counted", 1_000 * WON, False)
+    assert (receipt.status, receipt.billed_micros, receipt.learned) == ("counted", 0, False)
+    assert (receipt.code, receipt.note) == (None, "view_through")
+    assert (world.spent(), world.pcvr(ad), contents(world.state)["goals_campaigns"]) == before
+    assert float(world.state.goals.converted[0]) == 0, "nor does an oCPM bid rise by it"
+    assert world.refund(receipt).billed_micros == 0
+    world.click(ad)
+    after = world.convert(ad, "order-2")
+    assert after.billed_micros == (1_000 * WON if kind == "cpa" else 0), "one after its click is billed"
+    assert after.note is None
 
 
 @pytest.mark.parametrize("write_back", [True, False])
@@ -96,12 +106,14 @@ def test_a_conversion_of_a_refunded_click_is_neither_billed_nor_learned(write_ba
     assert world.refund(receipt).billed_micros == 0
 
 
-def test_a_conversion_of_a_held_click_is_billed_and_not_learned() -> None:
+def test_a_click_that_waits_for_its_impression_has_not_counted_yet() -> None:
     world = world_with()
     ad = world.ad(kind="cpa", pcvr=0.02)
     world.click(ad)
     receipt = world.convert(ad)
-    assert (receipt.billed_micros, receipt.learned) == (1_000 * WON, False)
+    assert (receipt.billed_micros, receipt.learned, receipt.note) == (0, False, "view_through")
+    world.show(ad)
+    assert world.convert(ad, "order-2").billed_micros == 1_000 * WON
 
 
 def test_refunding_a_click_takes_its_trial_and_its_conversion_out_of_the_model() -> None:
@@ -111,6 +123,36 @@ def test_refunding_a_click_takes_its_trial_and_its_conversion_out_of_the_model()
     _, click, _ = path(world, ad, "order-1")
     world.refund(click)
     assert world.pcvr(ad) == pytest.approx(before, rel=1e-6)
+
+
+@pytest.mark.parametrize("write_back", [True, False])
+def test_conversions_of_a_click_that_is_taken_back_are_owed_back_too(write_back: bool) -> None:
+    world = World(write_back=write_back)
+    world.add(*one_of_each(budget_total_micros=2_000 * WON)[:-2], group("g-1", kind="cpa"), banner("cr-1"))
+    ad, other = (world.ad(kind="cpa", pcvr=0.0) for _ in range(2))
+    _, click, *converted = path(world, ad, "order-1", "order-2", "order-3")
+    assert [receipt.billed_micros // WON for receipt in converted] == [1_000, 1_000, 0]
+    path(world, other, "order-1")
+    world.refund(click)
+    owed = world.state.conversions.owed
+    assert list(owed) == [receipt.position for receipt in converted[:2]], "what was billed, and nobody else's"
+    again = world.copy()
+    assert list(again.state.conversions.owed) == list(owed)
+    for receipt in converted[:2]:
+        assert world.refund(receipt).billed_micros == 1_000 * WON
+    assert not owed
+    assert world.spent() == 0
+    assert world.convert(other, "order-2").billed_micros == 1_000 * WON, "the budget is open again"
+
+
+def test_what_is_owed_back_is_forgotten_with_the_conversion() -> None:
+    world = world_with()
+    world.state.conversions.capacity = 4
+    _, click, _ = path(world, world.ad(kind="cpa", pcvr=0.0), "order-1")
+    world.refund(click)
+    assert len(world.state.conversions.owed) == 1
+    path(world, world.ad(kind="cpa", pcvr=0.0), *"abcd")
+    assert not world.state.conversions.owed
 
 
 def test_refunding_a_conversion_returns_its_money_and_unlearns_it() -> None:
@@ -304,9 +346,7 @@ def test_an_ocpm_bid_follows_target_over_realised_cost_within_bounds() -> None:
         world.show(dear(world, 1.0))
     assert bid_of(world) == 500, "never under a half"
     for number in range(100):
-        ad = dear(world, 0.0)
-        world.show(ad)
-        world.convert(ad, str(number))
+        path(world, dear(world, 0.0), str(number))
     assert bid_of(world) == 1_500, "never over half as much again"
     assert int(world.state.goals.percent[0]) == 150
 
@@ -344,6 +384,7 @@ def test_a_campaign_s_money_at_a_glance() -> None:
     first, second = dear(world, 1.0), dear(world, 1.0)
     shown = world.show(first)
     world.show(second)
+    world.click(first)
     world.convert(first)
     path(world, world.ad("cr-2", kind="cpa", pcvr=0.1))
     world.refund(shown)

@@ -21,11 +21,12 @@ from app.domain.lines import (
     Verdict,
 )
 from app.journal.memory import MemoryJournal
+from app.rules.evaluation import logit
 from app.rules.features import MAIN_ONLY_FROM
 from app.rules.ftrl import UNLEARN_HORIZON_EVENTS
 from app.rules.ftrl_plain import PlainCell, plain_learn
 from app.state.apply import Receipt, apply
-from app.state.state import State, logit
+from app.state.state import State
 from tests.state.world import COLUMNS, NOW_MS, RECENT, WON, World, banner, contents, group, one_of_each
 
 HELD_MS = 600_000

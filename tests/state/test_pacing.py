@@ -5,6 +5,7 @@ Traffic is played as ticks would bring it: so many answers a second, each worth 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from random import Random
 from typing import Any
@@ -275,3 +276,24 @@ def test_campaigns_without_ads_yet_are_many() -> None:
     world.add(*(Campaign(id=f"c-{number}", advertiser_id="adv-1") for number in range(2, 300)))
     world.tick()
     assert world.state.pacing.of("throttle").tolist() == [1.0] * 299
+
+
+def test_conversions_awaited_over_midnight_make_up_for_each_other() -> None:
+    """What today's clicks bring tomorrow is spent of today's plan; what yesterday's bring is not new."""
+    world = World()
+    world.add(*one_of_each(budget_daily_micros=1_000 * WON)[:-2], group("g-1", kind="cpa"), banner("cr-1"))
+    world.tick(5 * HOUR_MS)  # 22:00
+    ad = world.ad(kind="cpa", price_micros=600 * WON, pcvr=0.5)
+    world.show(ad)
+    world.click(ad)
+    world.change("campaign", "c-1", budget_daily_micros=1_001 * WON)  # so that the plan is laid anew
+    world.tick(0)
+    rest = world.state.pacing.of("plan_rest")
+    assert rest[0] == pytest.approx(701 * WON, rel=0.001), "300 are awaited, tomorrow most of them"
+    world.tick(2 * HOUR_MS)
+    accounts = world.state.catalogue.campaign_accounts
+    left = int(accounts.awaited[0])
+    due = int(accounts.awaited_today()[0])
+    assert 250 * WON < left < 300 * WON
+    assert due == pytest.approx(left * (1 - math.exp(-1)), rel=0.02)
+    assert rest[0] == pytest.approx(1_001 * WON - due, rel=0.001), "part of the new day's is on its way"

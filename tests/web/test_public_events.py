@@ -138,7 +138,7 @@ def test_forged_wrong_and_expired_tokens(later: PublicPort) -> None:
     later.clock.ahead_ms = (DAY_S + 60) * 1000
     kinds = ("impression", "click", "dismissal", "conversion")
     results = later.report(*(event(ad, kind) for kind in kinds))
-    assert [result["code"] for result in results] == ["expired", "expired", "expired", None]
+    assert [result["code"] for result in results] == ["expired", "expired", "expired", "view_through"]
     assert results[0] == {**REFUSED, "code": "expired"}
     assert results[3]["status"] == "counted", "a conversion may come for 30 days"
     later.clock.ahead_ms = (30 * DAY_S + 60) * 1000

@@ -99,6 +99,22 @@ def test_each_conversion_with_an_id_of_its_own_is_charged_and_the_first_teaches(
     assert results[-1]["status"] == "repeat"
 
 
+def test_a_conversion_of_an_ad_that_was_only_seen_counts_and_bills_nothing(port: PublicPort) -> None:
+    """Whoever is shown an ad has its conversion token, so everybody is told."""
+    tokens = port.ad("plc-cpa")["tokens"]
+    shown, seen, clicked, bought = port.report(
+        {"token": tokens["impression"], "kind": "impression"},
+        {"token": tokens["conversion"], "kind": "conversion", "id": "view"},
+        {"token": tokens["click"], "kind": "click"},
+        {"token": tokens["conversion"], "kind": "conversion", "id": "click"},
+    )
+    assert (seen["status"], seen["billed"], seen["learned"], seen["code"]) == (
+        "counted", 0, False, "view_through",
+    )  # fmt: skip
+    assert bought["billed"] > 0
+    assert [each["code"] for each in (shown, clicked, bought)] == [None, None, None]
+
+
 def test_an_explanation_shows_what_an_ocpm_group_bids_of_its_target() -> None:
     world = World()
     world.add(*one_of_each()[:-2], group("g-1", bid=1_000, kind="ocpm"), banner("cr-1"))
