@@ -150,7 +150,7 @@ class Settings(BaseSettings):
         default="thompson", description="off: the best by the model's means wins; thompson: new ads are tried"
     )
     exploration_scale: Annotated[float, Field(gt=0, le=10)] = Field(
-        default=1.0, description="of the model's doubt about an ad, as it is explored"
+        default=0.5, description="of the model's doubt about an ad, as it is explored"
     )
     exploration_ceiling: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.05, description="share of expected eCPM that exploring may cost before it is turned down"

@@ -23,6 +23,7 @@ PARTS = (
     "overload",
     "size",
     "learning",
+    "exploration",
     "money",
     "restart",
     "week",

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from app.domain.catalogue import AdGroup, Campaign, Pricing
 from app.domain.keys import ApiKey
-from app.domain.lines import Entry, Erased, FoldSettings, Keyed, Listed, Lost, Profiled
+from app.domain.lines import Entry, Erased, FoldSettings, Keyed, Listed, Lost, Profiled, Ticked
 from app.domain.people import Profile
 from app.state import version
 from app.state.apply import apply
@@ -150,9 +150,11 @@ def rounded(values: NDArray[Any]) -> NDArray[np.uint32]:
 
 
 def record() -> None:
-    """Write stories anew, with all that a node may hear of."""
-    told = [_lived(SMALL_REST, 1), _lived(WATCHED, 2), _converted()]
-    body = msgspec.msgpack.encode([world.entries for world in told])
+    """Add a story; those before it were `_lived(SMALL_REST, 1)`, `_lived(WATCHED, 2)` and `_converted()`."""
+    world = _lived(msgspec.structs.replace(WATCHED, exploration="thompson", uniform_share=0.1), 3)
+    world.put(Ticked(at_ms=world.now_ms, explored=(9_000_000, 8_000_000)))
+    world.show(world.ad())
+    body = msgspec.msgpack.encode([*stories(), world.entries])
     LINES.write_bytes(zlib.compress(body, 9))
 
 

@@ -17,6 +17,7 @@ from app.offline.world.truth import logit_of
 from app.rules.learner import F64, I32, NOTHING, Learner, Samples
 
 ARRIVALS_SEED, CLICKS_SEED = 5, 6
+FOUND = 10  # chosen so often, an ad has had its chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,19 @@ class ContestPlan:
 
 @dataclass(frozen=True, slots=True)
 class Trail:
-    """What a policy did. Shape (visits,): regret and true probability of each choice, and the ad chosen."""
+    """What a policy did.
+
+    Shape   (visits,): regret and true probability of each choice, and the ad chosen; (ads,): how often each
+            was among the candidates, and how often it had been when it was chosen for the FOUND-th time.
+    """
 
     regret: F64
     p: F64
     chosen: NDArray[np.int64]
     is_new: NDArray[np.bool_]  # the ad had come within the contest's time
+    offered: NDArray[np.int64]
+    found_after: F64  # inf where it never was
+    begins: F64
 
     @property
     def total_regret(self) -> float:
@@ -78,8 +86,10 @@ def contest(market: Market, policy: Policy, plan: ContestPlan) -> Trail:
     shift = logit_of(plan.ctr) - logit_of(CLICKS.rate)
     trail = Trail(
         np.zeros(plan.visits), np.zeros(plan.visits), np.zeros(plan.visits, np.int64),
-        np.zeros(plan.visits, np.bool_),
+        np.zeros(plan.visits, np.bool_), np.zeros(begins.size, np.int64),
+        np.full(begins.size, np.inf), begins,
     )  # fmt: skip
+    times = np.zeros(begins.size, np.int64)
     for visit, at in enumerate(at_share):
         living = np.flatnonzero((begins <= at) & (at <= ends))
         numbers = random.choice(living, min(plan.candidates, living.size), replace=False)
@@ -89,7 +99,12 @@ def contest(market: Market, policy: Policy, plan: ContestPlan) -> Trail:
         chosen = policy.choose(Choice(lit, ads, numbers, own))
         policy.learn(lit, ads[chosen], bool(clicks.random() < p[chosen]))
         trail.regret[visit], trail.p[visit] = p.max() - p[chosen], p[chosen]
-        trail.chosen[visit], trail.is_new[visit] = numbers[chosen], begins[numbers[chosen]] > 0.0
+        ad = numbers[chosen]
+        trail.chosen[visit], trail.is_new[visit] = ad, begins[ad] > 0.0
+        trail.offered[numbers] += 1
+        times[ad] += 1
+        if times[ad] == FOUND:
+            trail.found_after[ad] = trail.offered[ad]
     return trail
 
 
