@@ -193,7 +193,7 @@ class Settings(BaseSettings):
         default="on", description="whether earlier views of an ad by the same person are a feature"
     )
     k_anonymity: Seconds = Field(
-        default=50, description="audiences of fewer people match nobody and are not counted"
+        default=50, description="audiences of fewer people match nobody; what fits fewer is not forecast"
     )
     archive: Literal["on", "off"] = Field(
         default="on", description="closed hours are written to Parquet files under DIR/archive"

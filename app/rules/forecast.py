@@ -23,6 +23,10 @@ LEVEL_BOUNDS = (0.2, 5.0)
 PRIOR_ERROR = 0.2  # relative error of an hour's forecast before any was ever checked
 _PRIOR_CHECKS = 6.0
 NORMAL_95 = 1.96
+LEAST_WATCHED_S = 1.0
+# Of a gamma distribution of shape one half, in parts of its mean: where 95 % of it lies.
+_UNSEEN_95 = (0.00098, 5.024)
+UNKNOWN_SHARE = (0.5, 0.025, 0.975)  # of which nothing was seen: uniform
 
 
 def profile(requests: NDArray[np.float64], seconds: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -108,3 +112,32 @@ def count_interval(expected: float, error: float) -> tuple[float, float]:
     """
     half = NORMAL_95 * math.sqrt(expected + (error * expected) ** 2)
     return round(max(0.0, expected - half), 1), round(expected + half, 1)
+
+
+def unseen_rate(watched_s: float) -> float:
+    """Estimate the rate of requests where none came in the time that was watched: half of one.
+
+    Source  Jeffreys' prior for a Poisson rate; its posterior after no event is a gamma of shape 1/2.
+
+    >>> unseen_rate(0.0), unseen_rate(3_600.0) * 3_600
+    (0.5, 0.5)
+    """
+    return 0.5 / max(watched_s, LEAST_WATCHED_S)
+
+
+def unseen_interval(expected: float) -> tuple[float, float]:
+    """Bound a count to come at an `unseen_rate`, 95 %.
+
+    >>> unseen_interval(12.0)
+    (0.0, 60.3)
+    """
+    return round(expected * _UNSEEN_95[0], 1), round(expected * _UNSEEN_95[1], 1)
+
+
+def rate_error(hourly_error: float, counted: float) -> float:
+    """Say how far a forecast may be off, relative: by the hour, and by the few requests that it rests on.
+
+    >>> round(rate_error(0.2, 4.0), 3), rate_error(0.2, 1e12)
+    (0.539, 0.2)
+    """
+    return math.hypot(hourly_error, 1 / math.sqrt(counted)) if counted < 1e9 else hourly_error

@@ -13,6 +13,10 @@ from app.domain.catalogue import Placement, Rule, Targeting
 from app.domain.requests import AdRequest, Ask
 
 Told = dict[str, tuple[Any, ...]]
+# What is a person's own, or may be (a keyword, a device), in contrast to what is a place's or a time's.
+_OF_PEOPLE = (
+    "gender", "age", "region", "interest", "segment", "audience", "device", "os", "browser", "keyword",
+)  # fmt: skip
 
 
 @lru_cache(maxsize=65_536)
@@ -63,6 +67,18 @@ def told_by(request: AdRequest, ask: Ask, placement: Placement | None) -> Told:
             "audience": person.audiences,
         }
     return told
+
+
+def chooses_people(targeting: Targeting) -> bool:
+    """Say whether a targeting tells people apart, and not just places and times.
+
+    >>> chooses_people(Targeting(site=Rule(include=("news.example",))))
+    False
+    >>> chooses_people(Targeting(os=Rule(include=("ios",))))
+    True
+    """
+    rules = [getattr(targeting, name) for name in _OF_PEOPLE] + list(targeting.keys.values())
+    return bool(targeting.exclude_after) or any(rule.include or rule.exclude for rule in rules)
 
 
 def meets(targeting: Targeting, told: Told, keys: dict[str, tuple[Any, ...]]) -> bool:

@@ -95,6 +95,16 @@ class Supply:
             return np.full(HOURS, self.running[at] / self.running_s if self.running_s > 0 else 0.0)
         return forecast.profile(self.requests[at], self.seconds[at]) * self.level[0]
 
+    def counted(self, placement_id: str = WHOLE_NODE) -> float:
+        """Tell how many requests of a placement its rates rest on, those of older weeks weighing less."""
+        at = self.index.get(placement_id)
+        return 0.0 if at is None else float(self.requests[at].sum() + self.running[at])
+
+    @property
+    def watched_s(self) -> float:
+        """For how many seconds requests were counted at all, those of older weeks weighing less."""
+        return float(self.seconds[0].sum()) + self.running_s
+
     def shape(self, placement_ids: Iterable[str]) -> NDArray[np.float64]:
         """Say how the traffic of some placements is spread over the week, of mean 1; of none: of the node.
 

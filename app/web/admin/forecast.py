@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from app.domain.keys import Caller
 from app.domain.refusals import FieldError, Refused
 from app.flows.catalogue import owner_of
-from app.flows.forecasting import HOUR_MS, LONGEST_MS, Asked, Estimate, Forecast, asked_of_group, forecast_for
+from app.flows.forecasting import HOUR_MS, LONGEST_MS, Estimate, Forecast, asked_of_group, forecast_for
 from app.flows.node import Node
+from app.flows.sampling import Asked
 from app.web.access import caller_in
 from app.web.admin.auth import MAX_BODY_BYTES
 from app.web.admin.decisions import time_of
 from app.web.admin.schemas import answers
+from app.web.admin.times import HOW, read_time
 from app.web.catalogue import fields as f
 from app.web.catalogue import schemas
 from app.web.catalogue.bulk import read_body
@@ -34,8 +36,8 @@ class ForecastIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    start: f.InstantMs | None = Field(default=None, alias="from")
-    end: f.InstantMs | None = Field(default=None, alias="to")
+    start: str | None = Field(default=None, alias="from")
+    end: str | None = Field(default=None, alias="to")
     ad_group_id: f.Id | None = None
     targeting: TargetingIn | None = None
     time_zone: f.TimeZone | None = None
@@ -53,21 +55,29 @@ def _object(**fields: Schema) -> Schema:
 
 
 _NULLABLE: Schema = {"anyOf": [{"type": "number"}, {"type": "null"}]}
-_ESTIMATE = _object(expected=_NULLABLE, low={"type": "number"}, high=_NULLABLE)
+_ESTIMATE = {
+    **_object(expected=_NULLABLE, low={"type": "number"}, high=_NULLABLE),
+    "description": "With its 95 % interval; null where `suppressed`",
+}
 _MAYBE: Schema = {"anyOf": [_ESTIMATE, {"type": "null"}]}
 _HOUR = _object(at={"type": "string"}, requests={"type": "number"})
 _BASIS = _object(hours_seen={"type": "integer"}, sampled={"type": "integer"}, hourly_error={"type": "number"})
 FORECAST: Schema = {
     **_object(requests=_ESTIMATE, eligible=_ESTIMATE, wins=_MAYBE, spend=_MAYBE, basis=_BASIS),
 }
+_FEW = _object(reason={"const": "k_anonymity"}, least_users={"type": "integer"})
 FORECAST["properties"] |= {
+    "suppressed": {
+        "anyOf": [_FEW, {"type": "null"}],
+        "description": "Fewer people than that fit: what is eligible, won and spent is not told",
+    },
     "from": {"type": "string"}, "to": {"type": "string"}, "by_hour": {"type": "array", "items": _HOUR},
 }  # fmt: skip
 _PARAMETERS = [
     {"name": name, "in": "query", "required": False, "description": text, "schema": {"type": "string"}}
     for name, text in {
-        "from": "RFC 3339; default: now",
-        "to": "RFC 3339, exclusive; default: a day after `from`, at most 366",
+        "from": "RFC 3339, or a date (midnight in the zone of the answer); default: now",
+        "to": "RFC 3339 or a date, exclusive; default: 24 hours after `from`, at most 366 days",
         "ad_group_id": "an ad group, with its targeting, bid and creatives; the rest overrides it",
         "targeting": "as an ad group's, in JSON",
         "time_zone": "whose hours `targeting.hour` means; default: the node's",
@@ -113,7 +123,7 @@ def _from_query(request: Request) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for name, text in request.query_params.items():
         if name not in _JSON_IN_QUERY:
-            document[name] = text.replace(" ", "+") if name in {"from", "to"} and "T" in text else text
+            document[name] = text
             continue
         try:
             document[name] = msgspec.json.decode(text)
@@ -134,26 +144,57 @@ async def _answer(node: Node, request: Request, document: dict[str, Any]) -> Res
 
 
 def _asked(node: Node, request: Request, wanted: ForecastIn) -> Asked:
-    from_ms = node.now_ms() if wanted.start is None else wanted.start
-    to_ms = from_ms + 24 * HOUR_MS if wanted.end is None else wanted.end
-    if not from_ms < to_ms <= from_ms + LONGEST_MS:
-        raise refused([FieldError("to", "out_of_range", "must be after `from`, by at most 366 days")])
+    caller = caller_in(request.scope)
+    asked = Asked(from_ms=0, to_ms=0, zone=node.settings.fold.time_zone)
     if wanted.ad_group_id is not None:
         group = node.state.catalogue.get("ad_group", wanted.ad_group_id)
-        if group is None or not caller_in(request.scope).sees(owner_of(node, group)):
+        if group is None or not caller.sees(owner_of(node, group)):
             raise Refused("not_found", f"there is no ad group {wanted.ad_group_id}", "ad_group_id")
-        asked = asked_of_group(node, wanted.ad_group_id, from_ms, to_ms)
-    else:
-        asked = Asked(from_ms=from_ms, to_ms=to_ms, zone=node.settings.fold.time_zone)
+        asked = asked_of_group(node, wanted.ad_group_id)
+    if wanted.targeting is not None:
+        _check_audiences(node, caller, wanted.targeting)
     changed: dict[str, Any] = {
         "targeting": None if wanted.targeting is None else wanted.targeting.to_domain(),
         "zone": wanted.time_zone, "kind": wanted.kind, "bid_micros": wanted.bid, "pctr": wanted.pctr,
         "pcvr": wanted.pcvr,
         "shapes": None if wanted.format is None else ((wanted.format, wanted.width, wanted.height),),
     }  # fmt: skip
-    return msgspec.structs.replace(
+    asked = msgspec.structs.replace(
         asked, **{key: value for key, value in changed.items() if value is not None}
     )
+    from_ms, to_ms = _between(wanted, asked.zone, node.now_ms())
+    return msgspec.structs.replace(asked, from_ms=from_ms, to_ms=to_ms)
+
+
+def _between(wanted: ForecastIn, zone: str, now_ms: int) -> tuple[int, int]:
+    wrong: list[FieldError] = []
+
+    def read(name: str, text: str | None, otherwise_ms: int) -> int:
+        try:
+            at_ms = otherwise_ms if text is None else read_time(text, zone)
+        except ValueError:
+            wrong.append(FieldError(name, "not_a_time", HOW))
+            return otherwise_ms
+        if at_ms >= f.MAX_INSTANT_MS:
+            wrong.append(FieldError(name, "out_of_range", "must lie between 1970 and 9999"))
+        return at_ms
+
+    from_ms = read("from", wanted.start, now_ms)
+    to_ms = read("to", wanted.end, from_ms + 24 * HOUR_MS)
+    if not wrong and not from_ms < to_ms <= from_ms + LONGEST_MS:
+        wrong.append(FieldError("to", "out_of_range", "must be after `from`, by at most 366 days"))
+    if wrong:
+        raise refused(wrong)
+    return from_ms, to_ms
+
+
+def _check_audiences(node: Node, caller: Caller, wanted: TargetingIn) -> None:
+    """Refuse audiences that are not there, or another advertiser's: nobody may count those by forecasts."""
+    rule = wanted.to_domain().audience
+    for identity in map(str, (*rule.include, *rule.exclude)):
+        audience = node.state.catalogue.get("audience", identity)
+        if audience is None or not caller.sees(owner_of(node, audience)):
+            raise Refused("unknown_audience", f"there is no audience {identity}", "targeting.audience")
 
 
 def _told(asked: Asked, found: Forecast) -> dict[str, Any]:
@@ -162,6 +203,9 @@ def _told(asked: Asked, found: Forecast) -> dict[str, Any]:
         "to": time_of(asked.to_ms, asked.zone),
         "requests": _estimate(found.requests),
         "eligible": _estimate(found.eligible),
+        "suppressed": None
+        if found.least_people is None
+        else {"reason": "k_anonymity", "least_users": found.least_people},
         "wins": found.wins and _estimate(found.wins),
         "spend": found.spend and _money(found.spend),
         "by_hour": [
@@ -172,10 +216,10 @@ def _told(asked: Asked, found: Forecast) -> dict[str, Any]:
 
 
 def _estimate(one: Estimate) -> dict[str, Any]:
-    high = None if math.isinf(one.high) else one.high
-    return {"expected": one.expected, "low": one.low, "high": high}
+    return {"expected": one.expected, "low": one.low, "high": one.high}
 
 
 def _money(one: Estimate) -> dict[str, Any]:
-    expected = None if one.expected is None else number(round(one.expected))
-    return {"expected": expected, "low": number(round(one.low)), "high": number(round(one.high))}
+    if one.expected is None or one.high is None:
+        return _estimate(one)
+    return {name: number(round(getattr(one, name))) for name in ("expected", "low", "high")}

@@ -17,8 +17,8 @@ from app.web.admin.reports import read_query
 from app.web.admin.schemas import FUNNEL, answers
 
 _TIME: dict[str, Any] = {"format": "date-time"}
-_FROM = "RFC 3339; default: 24 hours before `to`"
-_TO = "RFC 3339, exclusive; default: now"
+_FROM = "RFC 3339, or a date; default: 24 hours before `to`"
+_TO = "RFC 3339, or a date, exclusive; default: now"
 Text = str | None
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
 
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
@@ -16,13 +14,13 @@ from app.flows.reporting import Asked, report
 from app.flows.tallies import DIMENSIONS
 from app.web.access import caller_in
 from app.web.admin.schemas import REPORT, answers
+from app.web.admin.times import HOW, read_time
 from app.web.catalogue.parsing import refused
 
 _TYPES: dict[str, str] = {"json": "application/json", "csv": "text/csv; charset=utf-8; header=present"}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Text = str | None
-_FROM = "RFC 3339; default: 24 hours before `to`"
-_TO = "RFC 3339, exclusive; default: now"
+_FROM = "RFC 3339, or a date; default: 24 hours before `to`"
+_TO = "RFC 3339, or a date, exclusive; default: now"
 _BY = "Any of " + ", ".join(DIMENSIONS)
 _ONE = "(" + "|".join(DIMENSIONS) + ")"
 # What a value must look like is told here and checked below, so that a refusal names its field our way.
@@ -82,13 +80,8 @@ def read_query(start: Text, end: Text, by: Text, form: str, now_ms: int, zone: s
 
 
 def _time(name: str, text: str, zone: str, wrong: list[FieldError]) -> int:
-    # A plus sign in a query is a space when nobody escaped it; no RFC 3339 time has one after its `T`.
-    written = text.replace(" ", "+") if "T" in text else text
     try:
-        moment = datetime.fromisoformat(written)
+        return read_time(text, zone)
     except ValueError:
-        wrong.append(FieldError(name, "not_a_time", "must be RFC 3339, such as 2026-01-31T00:00:00+09:00"))
+        wrong.append(FieldError(name, "not_a_time", HOW))
         return 0
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=ZoneInfo(zone))
-    return max(0, (moment - _EPOCH) // timedelta(milliseconds=1))  # no line is older than 1970
