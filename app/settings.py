@@ -111,7 +111,8 @@ class Settings(BaseSettings):
     data_centres: str = Field(default="", description="file of data centres' networks, one CIDR a line")
     geo_file: str = Field(default="", description="file in MaxMind's format: regions of IP addresses")
     trusted_proxies: str = Field(
-        default="", description="networks whose X-Forwarded-For is believed, e.g. 10.0.0.0/8,2001:db8::/32"
+        default="",
+        description="networks whose X-Forwarded-For and X-Device-IP are believed, as 10.0.0.0/8,2001:db8::/32",
     )
 
     click_window_s: Seconds = Field(default=600, description="a click later than this is not in the log loss")

@@ -68,7 +68,7 @@ class Clients:
     """Judges clients by lists, and names their addresses by a key of the day.
 
     `bots` are regular expressions, found anywhere in a user agent; None takes those of crawler-user-agents.
-    `proxies` are the networks whose `X-Forwarded-For` is believed.
+    `proxies` are the networks whose `X-Forwarded-For` and `X-Device-…` are believed.
     """
 
     def __init__(
@@ -115,11 +115,16 @@ class Clients:
         '198.51.100.2'
         """
         hops = [peer, *reversed([hop.strip() for hop in forwarded.split(",")])] if forwarded else [peer]
-        for hop in hops:
-            address = _parsed(hop)
-            if address is None or address not in self._proxies:
-                return hop
-        return hops[-1]
+        return next((hop for hop in hops if not self.trusts(hop)), hops[-1])
+
+    def trusts(self, ip: str) -> bool:
+        """Say whether an address is one of the trusted proxies'.
+
+        >>> Clients(proxies=["10.0.0.0/8"]).trusts("10.0.0.1"), Clients().trusts("127.0.0.1")
+        (True, False)
+        """
+        address = _parsed(ip)
+        return address is not None and address in self._proxies
 
     def _judge_agent(self, user_agent: str) -> str:
         """Name what is wrong with an agent; empty where nothing is."""

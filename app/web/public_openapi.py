@@ -122,7 +122,11 @@ def _header(name: str, description: str) -> Schema:
 
 
 _DEVICE = (
-    _header("X-Device-IP", "Whose act it was, where a server reports it: the device's address; never kept"),
+    _header(
+        "X-Device-IP",
+        "Whose act it was, where a trusted proxy or a partner (X-API-Key, scope events) reports it: the "
+        "device's address; never kept",
+    ),
     _header("X-Device-User-Agent", "And its user agent"),
 )
 _PRICE = _query("price", "What the exchange cleared at; noted as media cost")

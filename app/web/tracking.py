@@ -14,6 +14,7 @@ from app.domain.decisions import ServedAd
 from app.domain.lines import Feedback, Sender
 from app.domain.refusals import Busy, Refused
 from app.flows.feedback import line_of, take_event
+from app.flows.keys import caller_of
 from app.flows.node import Node
 from app.web.asgi import NO_STORE, Answer, Asked
 from app.web.links import Links
@@ -28,7 +29,7 @@ CLICK_WAIT_S = 0.03
 PIXEL_WAIT_S = 2.0
 _PREFETCH_HEADERS = (b"purpose", b"sec-purpose", b"x-purpose", b"x-moz")
 _PREFETCH_WORDS = (b"prefetch", b"prerender", b"preview")
-_SENDER_HEADERS = (b"user-agent", b"x-device-user-agent", b"x-device-ip", b"x-forwarded-for")
+_SENDER_HEADERS = (b"user-agent", b"x-device-user-agent", b"x-device-ip", b"x-forwarded-for", b"x-api-key")
 # An exchange's server calls these: its own agent and address say nothing of the person.
 _SERVER_FIRED = frozenset("bwl")
 # The person's own device calls these. Whoever could name another device here would pass every list and limit.
@@ -130,7 +131,11 @@ class Tracking:
         return taken.result().status
 
     def _sender(self, asked: Asked, now_ms: int) -> Sender | None:
-        """Judge who calls by the door's lists: the device that a server names, else whoever is there."""
+        """Judge who calls by the door's lists: the device that a server names, else whoever is there.
+
+        A device is named by whoever may: a trusted proxy, or a partner by a key with scope `events`. From
+        anybody else such headers mean nothing: they would lead around every list and limit.
+        """
         if self.node.settings.fold.invalid_traffic == "off":
             return None
         told = {
@@ -138,13 +143,20 @@ class Tracking:
         }
         route = asked.scope["path"][1]
         ip, agent = told.get(b"x-device-ip"), told.get(b"x-device-user-agent")
-        if (ip is not None or agent is not None) and route not in _PERSONS_OWN:
+        named = (ip is not None or agent is not None) and route not in _PERSONS_OWN
+        if route in _SERVER_FIRED and not named:
+            return None
+        peer = asked.scope["client"][0] if asked.scope.get("client") else ""
+        address = self.node.clients.address_of(peer, told.get(b"x-forwarded-for", ""))
+        if named and (self.node.clients.trusts(address) or self._is_partner(told.get(b"x-api-key"))):
             return self.node.clients.sender(ip, agent, now_ms, direct=False)
         if route in _SERVER_FIRED:
             return None
-        peer = asked.scope["client"][0] if asked.scope.get("client") else ""
-        ip = self.node.clients.address_of(peer, told.get(b"x-forwarded-for", ""))
-        return self.node.clients.sender(ip, told.get(b"user-agent", ""), now_ms, direct=True)
+        return self.node.clients.sender(address, told.get(b"user-agent", ""), now_ms, direct=True)
+
+    def _is_partner(self, key: str | None) -> bool:
+        caller = caller_of(self.node, key.encode("latin-1")) if key is not None else None
+        return caller is not None and caller.may("events")
 
     def _counts(self, asked: Asked) -> bool:
         """Say whether a call stands for a person's act: a HEAD or a prefetch is answered and not counted."""

@@ -15,6 +15,7 @@ import pytest
 from app.domain.catalogue import Creative, Thing
 from app.domain.lines import Clicked, FoldSettings, Shown
 from app.flows.clients import Clients
+from app.flows.keys import make_key
 from tests.flows.test_clients import CHROME, SAFARI
 from tests.node import small_catalogue
 from tests.web.public_port import PublicPort, public_port
@@ -100,6 +101,63 @@ def test_who_clicks_cannot_pass_for_another_device(
     line = last(port)
     assert isinstance(line, Clicked) and line.sender is not None, why
     assert (line.sender.flaw, line.sender.direct) == (flaw, True), why
+
+
+NAMED = {"user-agent": "curl/8.5.0", "x-device-user-agent": CHROME, "x-device-ip": "8.8.8.8"}
+EXCHANGE = "198.51.100.7"
+#   who calls, beside NAMED                       scopes of its key    /i/   /b/    why
+NAMERS: list[tuple[dict[str, str], tuple[str, ...] | None, str, bool, str]] = [
+    ({},                                          None,                "bot", False, "anybody"),
+    ({"x-forwarded-for": EXCHANGE},               None,                "",    True,  "by the balancer"),
+    ({"x-forwarded-for": "9.9.9.9"},              None,                "bot", False, "a stranger, by it"),
+    ({"x-forwarded-for": f"{EXCHANGE}, 9.9.9.9"}, None,                "bot", False, "who lies about it"),
+    ({"x-forwarded-for": f"9.9.9.9, {EXCHANGE}"}, None,                "bot", False, "for a stranger"),
+    ({},                                          ("events",),         "",    True,  "a partner"),
+    ({"x-forwarded-for": "9.9.9.9"},              ("events",),         "",    True,  "wherever it stands"),
+    ({},                                          ("ads", "pricing"),  "bot", False, "may not report"),
+    ({"x-api-key": "adj_nobody_x"},               None,                "bot", False, "a forged key"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicPort]:
+    """One whose load balancer is on its machine; an exchange stands in a network that is trusted."""
+    trusting = Clients(proxies=["127.0.0.0/8", "198.51.100.0/24"])
+    folder = tmp_path_factory.mktemp("behind")
+    with public_port(folder, paid_by_click(), fold=watching("on"), clients=trusting) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicPort]:
+    folder = tmp_path_factory.mktemp("alone")
+    with public_port(folder, paid_by_click(), fold=watching("on"), clients=Clients()) as port:
+        yield port
+
+
+@pytest.mark.parametrize(("headers", "scopes", "flaw", "told", "why"), NAMERS, ids=[row[4] for row in NAMERS])
+def test_who_may_name_a_device(
+    behind: PublicPort,
+    alone: PublicPort,
+    headers: dict[str, str],
+    scopes: tuple[str, ...] | None,
+    flaw: str,
+    told: bool,
+    why: str,
+) -> None:
+    port = behind if "x-forwarded-for" in headers else alone
+    headers = {**NAMED, **headers}
+    if scopes is not None:
+        headers["x-api-key"] = port.server.run(make_key(port.node, "partner", scopes))[1]
+    url = port.ad()["impression_url"]
+    assert port.get(url, headers).status == 200
+    sender = last(port).sender
+    assert sender is not None, why
+    assert (sender.flaw, sender.direct) == (flaw, flaw == "bot"), why
+    assert port.get(port.ad()["impression_url"].replace("/i/", "/b/"), headers).status == 200
+    sender = last(port).sender
+    assert (sender is not None) == told, why
+    assert sender is None or (sender.flaw, sender.direct) == ("", False), why
 
 
 def test_a_billing_notice_comes_from_a_server(port: PublicPort) -> None:

@@ -338,6 +338,8 @@ DEALS: list[tuple[dict[str, Any], list[tuple[str, str | None, float]], str]] = [
     ({"deals": [{"id": "d-1"}]}, [("open", None, 1_350), ("one", "d-1", 16_000)], "both"),
     ({"private_auction": 1, "deals": [{"id": "d-1"}]}, [("one", "d-1", 16_000)], "deals alone"),
     ({"private_auction": 1, "deals": [{"id": "d-1", "bidfloor": 12}]}, [("one", "d-1", 16_200)], "dollars"),
+    ({"private_auction": 1, "deals": [{"id": "d-1", "bidfloor": 12}, {"id": "d-1"}, {"id": "d-1", "at": 1}]},
+     [("one", "d-1", 16_200)], "one auction, and one bid, for each deal id"),
     ({"private_auction": 1, "deals": [{"id": "d-1", "at": 3, **SIXTY}]}, [("one", "d-1", 14_800)], "agreed"),
     ({"private_auction": 1, "deals": [{"id": "d-1", "wseat": ["s-2"]}]}, [("two", "d-1", 0)], "its seat"),
     ({"private_auction": 1, "deals": [{"id": "d-1", "wadomain": ["https://www.two.example/x"]}]},
