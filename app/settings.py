@@ -60,6 +60,10 @@ class Settings(BaseSettings):
     max_wait_ms: Annotated[int, Field(ge=1)] = Field(
         default=50, description="how long an ad request may have to wait before others are refused"
     )
+    read_s: Annotated[int, Field(ge=1)] = Field(
+        default=30,
+        description="how long a request may take to arrive, and a second more for each 16 KiB that have",
+    )
     admin_key: str = Field(default="", description="admin key for this run; nothing is stored then")
 
     prior_ctr: Probability = Field(default=0.01, description="pCTR before any data")
@@ -112,7 +116,7 @@ class Settings(BaseSettings):
     geo_file: str = Field(default="", description="file in MaxMind's format: regions of IP addresses")
     trusted_proxies: str = Field(
         default="",
-        description="networks whose X-Forwarded-For and X-Device-IP are believed, as 10.0.0.0/8,2001:db8::/32",
+        description="networks whose X-Forwarded-For and X-Device-IP are believed: 10.0.0.0/8,2001:db8::/32",
     )
 
     click_window_s: Seconds = Field(default=600, description="a click later than this is not in the log loss")
@@ -318,6 +322,7 @@ class Settings(BaseSettings):
             inventory=self.inventory,
             max_waiting=self.max_waiting,
             max_wait_ms=self.max_wait_ms,
+            read_s=self.read_s,
             trace_hours=self.trace_hours,
             k_anonymity=self.k_anonymity,
             retention_days=self.retention_days,

@@ -44,6 +44,7 @@ class NodeSettings:
     inventory: str = "any"
     max_waiting: int = 1_000
     max_wait_ms: int = 50
+    read_s: int = 30
     trace_hours: int = 24
     k_anonymity: int = 50
     retention_days: int = 30

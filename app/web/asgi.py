@@ -257,7 +257,8 @@ def problem_answer(error: Refused | Busy) -> Answer:
 async def read_body(scope: Scope, receive: Receive, limit: int = MAX_BODY) -> bytes:
     """Read a whole body, unpacked.
 
-    Errors  Refused: `too_large` beyond the limit (as sent or unpacked), `unsupported_media_type`, `not_gzip`.
+    Errors  Refused: `malformed` when the caller is gone before the end, `too_large` beyond the limit (as
+            sent or unpacked), `unsupported_media_type`, `not_gzip`.
     """
     message = await receive()
     body: bytes = message.get("body", b"")
@@ -265,6 +266,8 @@ async def read_body(scope: Scope, receive: Receive, limit: int = MAX_BODY) -> by
         parts, size = [body], len(body)
         while message.get("more_body"):
             message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Refused("malformed", "the body was cut short")
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > limit:
