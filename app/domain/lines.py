@@ -77,7 +77,8 @@ class Configured(Struct, frozen=True, kw_only=True, array_like=True, tag="config
 class Ticked(Struct, frozen=True, kw_only=True, array_like=True, tag="ticked"):
     """A second passed. Brings what was decided since the last tick.
 
-    Units   `requests`: per placement id, requests and eligible candidates since the last tick;
+    Units   `requests`: per placement id, requests and eligible candidates since the last tick, of the names
+            that nobody registered the first few hundred of a day, the others as one (`~others`);
             `in_flight`: per ad group id, the micros put in flight (price x probability of the action);
             `wins`: per ad group id, how many answers that were; `explored`: of the decisions measured, the
             expected eCPM of greedy choices and of those made, micros.

@@ -21,6 +21,7 @@ from app.flows.follow import Follow
 from app.flows.geo import Geo
 from app.flows.just_served import JustServed
 from app.flows.limiter import Limiter
+from app.flows.place_names import PlaceNames
 from app.flows.user_keys import UserKeys
 from app.journal.decisions import DecisionStore
 from app.journal.sqlite import SqliteJournal
@@ -109,6 +110,7 @@ class Node:
     geo: Geo = field(default_factory=Geo)
     recalling: asyncio.Task[None] | None = None  # what is to be taken back and only the archive has
     past_sought: set[int] = field(default_factory=set)  # of those, which were looked for already
+    place_names: PlaceNames = field(default_factory=PlaceNames)
 
     def now_ms(self) -> int:
         """The node's time: the wall clock, but never before the state's last tick."""

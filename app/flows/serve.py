@@ -54,11 +54,14 @@ def preview(node: Node, request: AdRequest, at_ms: int) -> Choice:
 
 
 def _gather(node: Node, choice: Choice) -> None:
-    gathered = node.gathered
+    gathered, registered = node.gathered, node.state.catalogue.things["placement"]
     for placed in choice.placed:
         if placed.code == "unknown_placement":
             continue
-        counts = gathered.requests.setdefault(placed.placement_id, [0, 0])
+        name = placed.placement_id
+        if name not in registered:
+            name = node.place_names.told(name, choice.clock_ms)
+        counts = gathered.requests.setdefault(name, [0, 0])
         counts[0] += 1
         counts[1] += placed.candidates
         node.counters.candidates.observe(placed.candidates)

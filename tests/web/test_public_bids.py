@@ -27,9 +27,11 @@ from app.domain.catalogue import (
     Targeting,
     Thing,
 )  # fmt: skip
+from app.flows.place_names import PlaceNames
+from app.flows.ticking import tick_line
 from tests.node import Answer
 from tests.web.openrtb.bodies import RATES, collected, matching_things
-from tests.web.public_port import JSON, PUBLIC_URL, PublicPort, local, packed, public_port
+from tests.web.public_port import JSON, PUBLIC_URL, TOP, PublicPort, local, packed, public_port
 
 PATH = "/openrtb2/bid"
 BANNER = {"w": 320, "h": 50}
@@ -127,8 +129,9 @@ def test_a_banner_bid(port: PublicPort) -> None:
 
 #   floor (per 1,000), currency     answer's cur   price or None   why
 FLOORS: list[tuple[dict[str, Any], list[str], float | None, str]] = [
-    ({}, ["KRW"], 0, "no rival and no floor: nothing had to be offered"),
-    ({"bidfloor": 0, "bidfloorcur": "JPY"}, ["KRW"], 0, "a floor of 0 needs no currency"),
+    ({}, ["KRW"], 0.000001, "no rival and no floor: the least that a price can be"),
+    ({}, ["USD"], 0.000001, "in whatever currency"),
+    ({"bidfloor": 0, "bidfloorcur": "JPY"}, ["KRW"], 0.000001, "a floor of 0 needs no currency"),
     ({"bidfloor": 500, "bidfloorcur": "KRW"}, ["KRW"], 500, "the floor itself"),
     ({"bidfloor": 1}, ["KRW"], 1350, "dollars, where nothing is said"),
     ({"bidfloor": 1, "bidfloorcur": "EUR"}, ["USD"], 1.096297, "1,480 / 1,350 rounded up"),
@@ -302,6 +305,46 @@ def test_several_imps_never_share_a_creative(port: PublicPort) -> None:
     assert len({bid["crid"] for bid in bids}) == 4
 
 
+FORMATS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"banner": BANNER}, {"format": "banner", "width": 320, "height": 50, "markup": "<b>ad</b>"}),
+    ({"video": {"mimes": ["video/mp4"]}}, {"format": "video", "markup": "<VAST/>", "mimes": ("video/mp4",)}),
+    ({"audio": {"mimes": ["audio/mp4"]}}, {"format": "audio", "markup": "<VAST/>", "mimes": ("audio/mp4",)}),
+    ({"native": {"request": {"assets": [{"id": 1, "required": 1, "title": {"len": 20}}]}}},
+     {"format": "native", "native": Native(title="Go")}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["cpm", "cpc", "cpa", "ocpm"])
+def test_no_bid_is_free(tmp_path: Path, kind: str) -> None:
+    """One ad of each format alone, no floor, no deal floor: a price is above 0, in any currency."""
+    things: list[Thing] = [Advertiser(id="a"), Campaign(id="c", advertiser_id="a")]
+    for place, (_, fields) in enumerate(FORMATS):
+        pricing = Pricing(kind=kind, bid_micros=1_000 * 1_000_000)  # type: ignore[arg-type] # one of four
+        things.append(AdGroup(id=f"g-{place}", campaign_id="c", pricing=pricing))
+        things.append(
+            Creative(
+                id=f"cr-{place}", ad_group_id=f"g-{place}", landing_url="https://shop.example/", **fields
+            )
+        )
+    with public_port(tmp_path, things, rates=RATES) as port:
+        for currency in ("KRW", "USD"):
+            imps = [{"id": str(place), **asked} for place, (asked, _) in enumerate(FORMATS)]
+            bids = bids_of(ask(port, *imps, cur=[currency]))
+            assert sorted(bid["impid"] for bid in bids) == ["0", "1", "2", "3"]
+            assert all(0 < bid["price"] < 0.001 for bid in bids), bids
+
+
+def test_made_up_places_do_not_fill_the_journal(tmp_path: Path) -> None:
+    with public_port(tmp_path, rates=RATES) as port:
+        port.node.place_names = PlaceNames(most=3)
+        for number in range(10):
+            assert ask(port, imp(tagid=f"made-up-{number}")).status == 200
+        port.ads(TOP)  # a registered one has its name whoever came before
+        line = tick_line(port.node)
+        told = {name: requests for name, requests, _ in line.requests}
+        assert told == {"made-up-0": 1, "made-up-1": 1, "made-up-2": 1, "~others": 7, "plc-1": 1}
+
+
 # Deals.
 
 SIXTY = {"bidfloor": 10, "bidfloorcur": "EUR"}  # 14,800 won
@@ -341,9 +384,9 @@ DEALS: list[tuple[dict[str, Any], list[tuple[str, str | None, float]], str]] = [
     ({"private_auction": 1, "deals": [{"id": "d-1", "bidfloor": 12}, {"id": "d-1"}, {"id": "d-1", "at": 1}]},
      [("one", "d-1", 16_200)], "one auction, and one bid, for each deal id"),
     ({"private_auction": 1, "deals": [{"id": "d-1", "at": 3, **SIXTY}]}, [("one", "d-1", 14_800)], "agreed"),
-    ({"private_auction": 1, "deals": [{"id": "d-1", "wseat": ["s-2"]}]}, [("two", "d-1", 0)], "its seat"),
+    ({"private_auction": 1, "deals": [{"id": "d-1", "wseat": ["s-2"]}]}, [("two", "d-1", 1e-6)], "its seat"),
     ({"private_auction": 1, "deals": [{"id": "d-1", "wadomain": ["https://www.two.example/x"]}]},
-     [("two", "d-1", 0)], "its advertiser"),
+     [("two", "d-1", 0.000001)], "its advertiser"),
     ({"deals": [{"id": "d-1", "bidfloor": 1, "bidfloorcur": "JPY"}]}, [("open", None, 1_350)], "no rate"),
     ({"deals": [{"id": "d-1", "bidfloor": "2", "at": 2.0}]},
      [("open", None, 1_350), ("one", "d-1", 16_000)], "odd types"),

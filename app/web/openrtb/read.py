@@ -47,6 +47,7 @@ NBR_NO_CURRENCY = 501
 NBR_NOTHING_OFFERED = 502
 
 OWN_SEAT = "adjudge"
+LEAST_FLOOR_MICROS = 1  # a bid's price must be above 0: where nobody asks for more, this is the floor
 UNNAMED_PLACEMENT = "imp"
 _NAME_BYTES = 64  # the longest id of a catalogue; a longer name can only be an unregistered one
 _MAX_WORDS = 64
@@ -156,9 +157,9 @@ def _answer_currency(wanted: list[str], rates: Mapping[str, int], own: str) -> t
 
 
 def _floor_micros(floor: float, named: str, rates: Mapping[str, int], own: str) -> int | None:
-    """Turn a floor into account micros, rounded up; None when its currency is unknown."""
+    """Turn a floor into account micros, rounded up, a micro at least; None when its currency is unknown."""
     if floor <= 0 or math.isnan(floor):
-        return 0
+        return LEAST_FLOOR_MICROS
     rate = _rate(named.upper() or "USD", rates, own)
     if not rate:
         return None

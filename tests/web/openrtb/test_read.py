@@ -49,9 +49,9 @@ def test_every_other_collected_body_reads_into_asks(path: Path) -> None:
 
 #   floor, currency         micros             why
 FLOORS: list[tuple[Any, Any, int | None, str]] = [
-    (None,       None,      0,                 "no floor"),
-    (0,          "XXX",     0,                 "a floor of 0 needs no currency"),
-    (-1,         "XXX",     0,                 "nor does a negative one"),
+    (None,       None,      1,                 "no floor: a price is above 0 all the same"),
+    (0,          "XXX",     1,                 "a floor of 0 needs no currency"),
+    (-1,         "XXX",     1,                 "nor does a negative one"),
     (1,          None,      1_350_000_000,     "without a currency: US dollars"),
     (1,          "",        1_350_000_000,     "an empty one too"),
     (3,          "EUR",     4_440_000_000,     "its own currency"),
