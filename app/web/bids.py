@@ -14,14 +14,15 @@ from app.flows.serve import serve, served_ads
 from app.web.asgi import JSON, Answer, Asked
 from app.web.links import AdLinks, Links
 from app.web.openrtb.decode import Malformed, decode
+from app.web.openrtb.nonbids import NBR_OF_FLAW, wants_reasons
 from app.web.openrtb.policy import Policy, objection
 from app.web.openrtb.read import NBR_TOO_LATE, Reading, to_ad_request
-from app.web.openrtb.write import bid_response, no_bid_reason, no_bid_response
+from app.web.openrtb.wire import BidRequest
+from app.web.openrtb.write import bid_response, no_bid_response
 from app.web.problems import status_of
 from app.web.tokens import Tokens
 
 VERSION = (b"x-openrtb-version", b"2.6")
-_TOO_LATE = Answer(204, b"", [VERSION], "timeout")
 _MALFORMED = Answer(400, b"", [VERSION], "malformed")
 
 
@@ -47,31 +48,32 @@ class BidsDoor:
             ua_parse=agent_of, registered=self._registered,
             keys_of=lambda identity: node.user_keys.of(identity, now_ms),
         )  # fmt: skip
+        told = request if reading.test or wants_reasons(request.ext) else None
         if asked.late(reading.tmax_ms or None):  # 0: the exchange does not say
             node.counters.shed.labels("timeout").inc()
-            if not reading.test:
-                return _TOO_LATE
-            return Answer(200, no_bid_response(reading, NBR_TOO_LATE), [JSON, VERSION], "timeout")
-        no_bid = objection(request, self.policy)
-        if no_bid is not None:
-            reading = msgspec.structs.replace(reading, no_bid=no_bid)
+            return _no_bid(told, msgspec.structs.replace(reading, no_bid=NBR_TOO_LATE), None, "timeout")
+        objected = objection(request, self.policy)
+        if objected is not None:
+            reading = msgspec.structs.replace(reading, no_bid=objected)
+        if reading.no_bid is not None:
+            return _no_bid(told, reading, None)
         known = enriched(node, reading.request, reading.ip, reading.user_agent)
+        if known.flaw and settings.fold.invalid_traffic == "on":
+            # The exchange would be paid for what nobody is billed for.
+            reading = msgspec.structs.replace(reading, no_bid=NBR_OF_FLAW[known.flaw])
+            return _no_bid(told, reading, None, known.flaw)
         reading = msgspec.structs.replace(reading, request=known)
-        choice = serve(node, reading.request, is_test=reading.test) if reading.no_bid is None else None
-        body = self._write(reading, choice) if choice is not None else None
-        if body is not None:
-            return Answer(200, body, [JSON, VERSION], "bid")
-        if reading.test:
-            return Answer(
-                200, no_bid_response(reading, no_bid_reason(reading, choice)), [JSON, VERSION], "no_bid"
-            )
-        return Answer(204, b"", [VERSION], "no_bid")
+        choice = serve(node, reading.request, is_test=reading.test)
+        body = self._write(reading, choice, told)
+        if body is None:
+            return _no_bid(told, reading, choice)
+        return Answer(200, body, [JSON, VERSION], "bid")
 
     def _registered(self, placement_id: str) -> bool:
         placement = self.node.state.catalogue.get("placement", placement_id)
         return placement is not None and placement.status != "archived"
 
-    def _write(self, reading: Reading, choice: Choice) -> bytes | None:
+    def _write(self, reading: Reading, choice: Choice, told: BidRequest | None) -> bytes | None:
         catalogue, request = self.node.state.catalogue, reading.request
 
         def creative_of(identity: str) -> Creative:
@@ -88,8 +90,18 @@ class BidsDoor:
             return self.links.of(self.tokens.seal(ad))
 
         return bid_response(
-            reading, choice, creative_of=creative_of, advertiser_of=advertiser_of, links_of=links_of
-        )
+            reading, choice, creative_of=creative_of, advertiser_of=advertiser_of, links_of=links_of,
+            told=told,
+        )  # fmt: skip
+
+
+def _no_bid(
+    told: BidRequest | None, reading: Reading, choice: Choice | None, outcome: str = "no_bid"
+) -> Answer:
+    """Answer that there is no bid; why, where the request asks for that (`told`)."""
+    if told is None:
+        return Answer(204, b"", [VERSION], outcome)
+    return Answer(200, no_bid_response(reading, told, choice), [JSON, VERSION], outcome)
 
 
 def refuse_bare(error: Refused | Busy) -> Answer:

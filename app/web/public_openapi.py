@@ -174,7 +174,7 @@ PATHS: Schema = {
         "BidRequest",
         BID_EXAMPLE,
         {
-            "200": {"description": "Bids; or, for `test`, why not", "headers": _VERSION,
+            "200": {"description": "Bids; or, for whoever asks, why not", "headers": _VERSION,
                     "content": _json("BidResponse")},
             "204": _bare("No bid", **_VERSION),
             "400": _bare("Malformed or unreadable", **_VERSION),

@@ -330,8 +330,23 @@ BIDS: Schema = {
             "id": {"type": "string"},
             "seatbid": {"type": "array", "minItems": 1, "items": ref("SeatBid")},
             "bidid": {"type": "string"}, "cur": {"type": "string"},
-            "ext": record([], {"personal": ref("Personal")}),
-            "nbr": {"type": "integer", "description": "Only in answers to `test` requests without a bid"},
+            "ext": record([], {"personal": ref("Personal"), "seatnonbid": {
+                "type": "array", "description": "The imps without a bid, to whoever asks (as `nbr`)",
+                "items": {"type": "object", "required": ["seat", "nonbid"], "properties": {
+                    "seat": {"type": "string"},
+                    "nonbid": {"type": "array", "items": {
+                        "type": "object", "required": ["impid", "statuscode"],
+                        "properties": {"impid": {"type": "string"}, "statuscode": {"type": "integer"}},
+                    }},
+                }},
+            }}),
+            "nbr": {
+                "type": "integer",
+                "description": "Why there is no bid at all; only to `test` requests and to those with "
+                "`ext.prebid.returnallbidstatus`. OpenRTB's list, and from 500: no ad (500), no known "
+                "currency (501), nothing offered that we can fill (502), several of site, app and dooh "
+                "(503), none or nameless (504)",
+            },
         },
         optional=("seatbid", "bidid", "cur", "ext", "nbr"),
     ),

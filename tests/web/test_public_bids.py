@@ -27,8 +27,11 @@ from app.domain.catalogue import (
     Targeting,
     Thing,
 )  # fmt: skip
+from app.domain.lines import FoldSettings
+from app.flows.clients import Clients
 from app.flows.place_names import PlaceNames
 from app.flows.ticking import tick_line
+from tests.flows.test_clients import CHROME
 from tests.node import Answer
 from tests.web.openrtb.bodies import RATES, collected, matching_things
 from tests.web.public_port import JSON, PUBLIC_URL, TOP, PublicPort, local, packed, public_port
@@ -165,17 +168,21 @@ def test_floors_and_currencies(
             assert [bid["price"] for bid in bids_of(answer)] == [price], why
 
 
-#   request                                       nbr   why
-NO_BIDS: list[tuple[dict[str, Any], int, str]] = [
-    ({"cur": ["JPY"]}, 501, "no currency that we know"),
-    ({"imp": [imp(banner={"w": 7, "h": 7})]}, 500, "no ad of this size"),
-    ({"imp": [imp(pmp={"private_auction": 1, "deals": [{"id": "d"}]})]}, 500, "nobody sells by that deal"),
-]
+#   request                                                          nbr, the imp's code   why
+NO_BIDS: list[tuple[dict[str, Any], int, int, str]] = [
+    ({"cur": ["JPY"]},                                               501, 501, "no currency that we know"),
+    ({"imp": [imp(banner={"w": 7, "h": 7})]},                        500, 351, "no ad of this size"),
+    ({"imp": [imp(bidfloor=1, bidfloorcur="JPY")]},                  502, 501, "in no known currency"),
+    ({"imp": [imp(banner={})]},                                      502, 202, "no size at all"),
+    ({"imp": [imp(bidfloor=10_000)]},                                500, 301, "a floor above every bid"),
+    ({"badv": [f"shop{at}.example" for at in range(9)]},             500, 356, "every advertiser blocked"),
+    ({"imp": [imp(pmp={"private_auction": 1, "deals": [{"id": "d"}]})]}, 500, 200, "nobody sells by that"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(("request_", "nbr", "why"), NO_BIDS)
+@pytest.mark.parametrize(("request_", "nbr", "status", "why"), NO_BIDS)
 def test_no_bid_is_a_bare_204_and_says_why_to_tests(
-    port: PublicPort, request_: dict[str, Any], nbr: int, why: str
+    port: PublicPort, request_: dict[str, Any], nbr: int, status: int, why: str
 ) -> None:
     body = {"id": "r-1", "imp": [imp()], **request_}
     assert is_bare(port.post(PATH, body), 204), why
@@ -183,6 +190,55 @@ def test_no_bid_is_a_bare_204_and_says_why_to_tests(
     assert told.status == 200
     assert (told.json()["id"], told.json()["nbr"]) == ("r-1", nbr), why
     assert "seatbid" not in told.json()
+    asked = port.post(PATH, {**body, "ext": {"prebid": {"returnallbidstatus": True}}})
+    assert (asked.status, asked.json()) == (200, told.json()), "or to whoever asks for it"
+    (seat,) = told.json()["ext"]["seatnonbid"]
+    assert [(one["impid"], one["statuscode"]) for one in seat["nonbid"]] == [("1", status)], why
+
+
+def test_some_bids_and_why_there_are_no_more(port: PublicPort) -> None:
+    imps = [imp(), imp(banner={"w": 7, "h": 7}) | {"id": "odd"}]
+    plain = ask(port, *imps)
+    assert "seatnonbid" not in plain.json()["ext"]
+    told = ask(port, *imps, ext={"prebid": {"returnallbidstatus": True}})
+    assert [bid["impid"] for bid in bids_of(told)] == ["1"]
+    assert told.json()["ext"]["seatnonbid"] == [
+        {"seat": "adjudge", "nonbid": [{"impid": "odd", "statuscode": 351}]}
+    ]
+    assert "nbr" not in told.json()
+
+
+#   device                                         nbr   why
+DEVICES = [
+    ({"ua": "Googlebot/2.1 (+http://www.google.com/bot.html)"}, 3, "a known crawler"),
+    ({"ua": "Shop/7 CFNetwork/1408"},                         4,    "no browser: suspected"),
+    ({"ua": CHROME, "ip": "203.0.113.7"},          5,    "from a data centre"),
+    ({"ua": CHROME, "ip": "8.8.8.8"},              None, "a person"),
+    ({},                                           None, "nobody said"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["on", "mark"])
+def watched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicPort]:
+    fold = FoldSettings(time_zone="Asia/Seoul", invalid_traffic=request.param)
+    clients = Clients(data_centres=["203.0.113.0/24"])
+    folder = tmp_path_factory.mktemp("watched")
+    with public_port(folder, matching_things(), rates=RATES, clients=clients, fold=fold) as port:
+        yield port
+
+
+@pytest.mark.parametrize(("device", "nbr", "why"), DEVICES)
+def test_nothing_is_bid_for_robots(
+    watched: PublicPort, device: dict[str, Any], nbr: int | None, why: str
+) -> None:
+    """Only marked, they get their bids: what the list says is to be tried first."""
+    plain, told = ask(watched, device=device), ask(watched, device=device, test=1)
+    if nbr is None or watched.node.settings.fold.invalid_traffic == "mark":
+        assert len(bids_of(plain)) == len(bids_of(told)) == 1, why
+        return
+    assert is_bare(plain, 204), why
+    assert told.json()["nbr"] == nbr, why
+    assert told.json()["ext"]["seatnonbid"][0]["nonbid"] == [{"impid": "1", "statuscode": nbr}]
 
 
 def test_a_test_request_that_has_a_bid_is_answered_with_it(port: PublicPort) -> None:

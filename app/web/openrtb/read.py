@@ -40,7 +40,6 @@ from app.web.openrtb.wire import BidRequest, Channel, Device, Imp, User
 from app.web.privacy.signals import impersonal
 
 # Own no-bid reasons stand at 500 and above.
-NBR_INVALID = 2
 NBR_TOO_LATE = 15
 NBR_NO_AD = 500
 NBR_NO_CURRENCY = 501
@@ -65,7 +64,8 @@ class Reading(Struct, frozen=True, kw_only=True):
 
     Units   `rate_micros` of the account currency per unit of `currency`, the answer's; 0 when none is
             known. `expiries_s` and `native` are by imp id. `no_bid` is the reason when there is nothing
-            to decide. `ip` and `user_agent` are the device's, as claimed.
+            to decide. `ip` and `user_agent` are the device's, as claimed. `without_currency` names the imps
+            whose floor is in a currency that is not known.
     """
 
     request: AdRequest
@@ -78,6 +78,7 @@ class Reading(Struct, frozen=True, kw_only=True):
     expiries_s: dict[str, int]
     ip: str | None
     user_agent: str | None
+    without_currency: tuple[str, ...] = ()
 
 
 def to_ad_request(
@@ -104,12 +105,14 @@ def to_ad_request(
     native: dict[str, NativeForm] = {}
     expiries_s: dict[str, int] = {}
     asks: list[Ask] = []
+    without_currency: tuple[str, ...] = ()
     channel = bid_request.site or bid_request.app or bid_request.dooh
     publisher_id = _publisher_of(channel) if channel is not None else ""
     for imp in bid_request.imp[:MAX_PLACEMENTS]:
         floor_micros = _floor_micros(imp.bidfloor, imp.bidfloorcur, rates, currency)
         deals = _deals(imp, rates, currency) if imp.pmp is not None else ()
         if floor_micros is None and not deals:
+            without_currency += (imp.id,)
             continue
         sizes = _sizes(imp.banner) if imp.banner is not None else ()
         demands = _demands(imp, sizes, native)
@@ -140,6 +143,7 @@ def to_ad_request(
         expiries_s=expiries_s,
         ip=(device.ip or device.ipv6 or None) if device is not None else None,
         user_agent=(device.ua or None) if device is not None else None,
+        without_currency=without_currency,
     )
 
 

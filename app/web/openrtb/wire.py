@@ -299,3 +299,4 @@ class BidRequest(Struct, frozen=True):
     badv: list[str] = []
     bapp: list[str] = []
     source: Raw = Raw()  # read where the operator's policy wants it
+    ext: Raw = Raw()

@@ -16,8 +16,8 @@ from app.domain.ids import to_text
 from app.web.links import AdLinks, Links
 from app.web.openrtb.macros import notice_values
 from app.web.openrtb.native import native_adm, native_form
-from app.web.openrtb.read import NBR_NO_AD, NBR_NO_CURRENCY, Reading
-from app.web.openrtb.write import bid_response, no_bid_reason, no_bid_response, price_of
+from app.web.openrtb.read import Reading
+from app.web.openrtb.write import bid_response, price_of
 from app.web.tokens import KINDS, Tokens
 from tests.web.openrtb.bodies import BANNER, read
 from tests.web.test_tokens import AD, ISSUED_MS
@@ -176,11 +176,6 @@ def test_no_bid() -> None:
     nothing = choice(placed("1", (), code="below_floor"))
     assert answer(reading, nothing, ()) is None
     assert answer(reading, choice(), ()) is None
-    assert msgspec.json.decode(no_bid_response(reading, 500)) == {"id": "r-1", "cur": "USD", "nbr": 500}
-    assert no_bid_reason(reading, nothing) == NBR_NO_AD
-    assert no_bid_reason(reading, choice(placed("1", (), code="unknown_placement"))) == 7
-    assert no_bid_reason(read(cur=["GBP"]), None) == NBR_NO_CURRENCY
-    assert msgspec.json.decode(no_bid_response(read(cur=["GBP"]), 501)) == {"id": "r-1", "nbr": 501}
 
 
 def test_a_win_without_anything_to_show_is_no_bid() -> None:
