@@ -131,8 +131,8 @@ class AdCycle:
 class Protocol(HttpToolsProtocol):
     """uvicorn's protocol, with the time of the first byte, and a short way for ads; made by `protocol_of`.
 
-    `doors` are those on the short way, by path; `_ad` is the request whose body is being read. `read_s` is how
-    long a request may take to arrive, and `slow` counts those that took longer.
+    `doors` are those on the short way, by path; `_ad` is the request whose body is being read. `read_s` is
+    how long a request may take to arrive, and `slow` counts those that took longer.
     """
 
     limiter: ClassVar[Limiter]

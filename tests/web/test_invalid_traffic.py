@@ -213,15 +213,26 @@ def test_whoever_asks_is_judged_too(port: PublicPort, context: dict[str, str], f
 
 
 @pytest.mark.parametrize(("context", "flaw", "why"), ASKED)
-def test_bid_requests_are_judged_too(port: PublicPort, context: dict[str, str], flaw: str, why: str) -> None:
+def test_bid_requests_are_judged_too(
+    port: PublicPort, marking: PublicPort, context: dict[str, str], flaw: str, why: str
+) -> None:
+    """Nothing is bid for a robot: the exchange would be paid. Where it is only marked, the bid says so."""
     device = {"ua": context.get("user_agent"), "ip": context.get("ip")}
     imp = {"id": "1", "tagid": "plc-1", "banner": {"w": 320, "h": 50}}
     body = {"id": "b-1", "imp": [imp], "device": {k: v for k, v in device.items() if v}, "cur": ["KRW"]}
-    answer = port.post("/openrtb2/bid", body)
+    assert port.post("/openrtb2/bid", body).status == (204 if flaw else 200), why
+    answer = marking.post("/openrtb2/bid", body)
     assert answer.status == 200, answer.body
     bid = answer.json()["seatbid"][0]["bid"][0]
-    port.get(bid["burl"].replace("${AUCTION_PRICE}", "1"))
-    assert last(port).ad.flaw == flaw, why
+    marking.get(bid["burl"].replace("${AUCTION_PRICE}", "1"))
+    assert last(marking).ad.flaw == flaw, why
+
+
+@pytest.fixture(scope="module")
+def marking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicPort]:
+    folder = tmp_path_factory.mktemp("marking")
+    with public_port(folder, paid_by_click(), fold=watching("mark"), clients=lists()) as port:
+        yield port
 
 
 async def flushed(port: PublicPort) -> None:
