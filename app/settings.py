@@ -120,7 +120,9 @@ class Settings(BaseSettings):
     )
 
     click_window_s: Seconds = Field(default=600, description="a click later than this is not in the log loss")
-    held_s: Seconds = Field(default=600, description="how long a click waits for its impression")
+    held_s: Seconds = Field(
+        default=600, description="how long a click, or a dismissal's complaint, waits for its impression"
+    )
     in_flight_s: Seconds = Field(default=60, description="how late charges are expected before any came")
     in_flight_conversion_s: Seconds = Field(
         default=86_400, description="how late conversions of cpa clicks are expected before any came"

@@ -49,14 +49,13 @@ from app.state.converting import (
 from app.state.opinions import slips, take_back, take_dismissal
 from app.state.receipts import Outcome, Receipt, receipt_of
 from app.state.recent import CLICK_REFUNDED, FATES, INVALID, LEARNED, REFUNDED, SKIPPED
-from app.state.state import Held, State
+from app.state.state import State
 from app.state.ticking import take_tick
 from app.state.told import note_act, tell_of_people
 from app.state.traffic import acted_ms
+from app.state.waiting import COUNTED, Held, hold_complaint, settle_complaint
 
 __all__ = ["Outcome", "Receipt", "apply"]
-
-_COUNTED = frozenset({"learned", "skipped"})
 
 
 def apply(state: State, entry: Entry) -> Outcome:  # noqa: C901, PLR0912 - an arm for each kind of line
@@ -155,7 +154,8 @@ def _shown_invalid(state: State, entry: Entry, line: Shown, code: str) -> Outcom
 
 
 def _settle_waiting(state: State, entry: Entry, outcome: Outcome, fate: str) -> None:
-    """Settle the click that came before this impression."""
+    """Settle the click and the complaint that came before this impression."""
+    settle_complaint(state, outcome.verdicts[0][0], fate)
     waiting = state.held.pop(outcome.verdicts[0][0], None)
     if waiting is not None:
         late = _settle_click(state, waiting.position, waiting.line, entry.position, fate)
@@ -241,13 +241,15 @@ def _take_along(state: State, record: Any, ad: ServedAd) -> None:
 
 
 def _dismissed(state: State, entry: Entry, line: Dismissed) -> Outcome:
-    """It speaks against the ad where its impression counted: to ask for an ad is no harm."""
+    """It speaks against the ad where its impression counts, or will: to ask for an ad is no harm."""
     outcome = _noted(state, entry.position, line)
-    if outcome.verdicts[0][1].fate in _COUNTED:
+    if outcome.verdicts[0][1].fate in COUNTED:
         shown = entry.referred
         # By its own verdict first: an accidental click un-learns its impression, which was seen all the same.
         fate = "" if shown is None else shown.verdict.fate if shown.verdict else _fate_of(state, shown)
-        take_dismissal(state, line, complains=fate in _COUNTED)
+        take_dismissal(state, line, complains=fate in COUNTED)
+        if shown is None:
+            hold_complaint(state, line)
     return outcome
 
 
@@ -274,7 +276,7 @@ def _refunded(state: State, entry: Entry, line: Refunded) -> Outcome:
     fate = verdict.fate if verdict is not None else ""
     if record is not None:
         fate = FATES[record["fate"]] if isinstance(target, Shown) else "learned"
-    if fate in _COUNTED:
+    if fate in COUNTED:
         take_back(state, line)
     if record is not None:
         billed = int(record[field])
@@ -282,9 +284,9 @@ def _refunded(state: State, entry: Entry, line: Refunded) -> Outcome:
     else:
         billed = verdict.billed_micros if verdict is not None else 0
     give_back(state, target.ad, target.at_ms, billed)
-    unlearned = fate in _COUNTED and _take_out(state, target, record)
+    unlearned = fate in COUNTED and _take_out(state, target, record)
     viewed = b""
-    if isinstance(target, Shown) and fate in _COUNTED:
+    if isinstance(target, Shown) and fate in COUNTED:
         viewed = state.uncount_view(target.ad, target.at_ms)
     state.mix(struct.pack("<qqB", entry.position, billed, unlearned), viewed)
     event = line.event_id

@@ -17,7 +17,7 @@ from app.domain.catalogue import AdGroup, Campaign, Placement, Thing
 from app.domain.decisions import ServedAd
 from app.domain.ids import HOUR_MS
 from app.domain.keys import ApiKey
-from app.domain.lines import Clicked, FoldSettings
+from app.domain.lines import FoldSettings
 from app.rules import features, standing
 from app.rules.evaluation import logit
 from app.rules.ftrl import Rates
@@ -42,18 +42,11 @@ from app.state.quality import Quality
 from app.state.recent import Recent
 from app.state.supply import Supply
 from app.state.traffic import Traffic
+from app.state.waiting import Complaint, Held
 
 RECENT_IMPRESSIONS = 1 << 20
 DEFAULT_COLUMNS = 16_384
 LEAST_CLICKS = 64
-
-
-class Held(msgspec.Struct, array_like=True):
-    """A click that came before its impression, and until when it may wait."""
-
-    position: int
-    line: Clicked
-    until_ms: int
 
 
 class State:
@@ -86,6 +79,7 @@ class State:
         self.audiences = Audiences()
         self.traffic = Traffic(max(LEAST_CLICKS, recent // 8))
         self.held: dict[bytes, Held] = {}  # by the impression's event id
+        self.complaints: dict[bytes, Complaint] = {}  # the same
         self.prior_logit = logit(self.settings.prior_ctr)
         self.placement_prior: dict[str, float] = {}  # logits, of the placements that have their own
         self.conversion_prior_logit = logit(self.settings.prior_cvr)
@@ -283,6 +277,7 @@ class State:
             "progress": self.progress,
             "exploration": self.exploration,
             "held": list(self.held.items()),
+            "complaints": list(self.complaints.items()),
             "user_counters": self.user_counters.facts(),
             "recent": (self.recent.next, self.recent.closed),
             "dismissals": self.dismissals.first,
@@ -332,6 +327,8 @@ class State:
         self.exploration = msgspec.convert(rest.get("exploration", {}), Exploration)
         held = msgspec.convert(rest["held"], list[tuple[bytes, Held]])
         self.held = dict(held)
+        complaints = rest.get("complaints", [])
+        self.complaints = dict(msgspec.convert(complaints, list[tuple[bytes, Complaint]]))
         self.keys.restore(msgspec.convert(rest.get("keys", []), list[ApiKey]))
         self.catalogue.restore(catalogue, msgspec.convert(catalogue["things"], list[Thing]))
         self.catalogue.campaign_accounts.restore(parts["campaign_accounts"])

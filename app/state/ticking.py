@@ -8,11 +8,12 @@ from __future__ import annotations
 import struct
 
 from app.domain.ids import HOUR_MS
-from app.domain.lines import Ticked, Verdict
+from app.domain.lines import Ticked
 from app.rules.pacing import day_segments
 from app.rules.standing import moment_at
 from app.state.receipts import Outcome
 from app.state.state import State
+from app.state.waiting import expire_waiting
 
 OUTAGE_MS = 60_000  # a longer silence between ticks: plans are laid anew behind it
 
@@ -27,7 +28,7 @@ def take_tick(state: State, line: Ticked) -> Outcome:
         catalogue.ads.rebid(state.goals.percent)
         state.mix(state.goals.percent[: state.goals.groups].tobytes())
     _pace(state, line, wins, elapsed_ms)
-    outcome = Outcome(None, _expire_held(state))
+    outcome = Outcome(None, expire_waiting(state))
     state.progress.close(state.recent.close(state.clock_ms - state.settings.click_window_s * 1000))
     state.traffic.tick(state.clock_ms)
     greedy, chosen = line.explored
@@ -76,13 +77,6 @@ def _pace(state: State, line: Ticked, wins: tuple[tuple[str, int], ...], elapsed
     gap = elapsed_ms > OUTAGE_MS
     state.pacing.replan(state.clock_ms, state.moments, state.supply, gap=gap, standing=state.group_standing)
     state.mix(state.pacing.of("throttle").tobytes())
-
-
-def _expire_held(state: State) -> list[tuple[bytes, Verdict]]:
-    expired = [(key, held) for key, held in state.held.items() if held.until_ms <= state.clock_ms]
-    for key, _ in expired:
-        del state.held[key]
-    return [(held.line.event_id, Verdict("invalid", code="no_impression")) for _, held in expired]
 
 
 def _free_rested(state: State) -> None:

@@ -186,6 +186,7 @@ def differences(one: State, other: State) -> list[str]:
         "clock_ms": (one.clock_ms, other.clock_ms),
         "settings": (one.settings, other.settings),
         "held": (one.held, other.held),
+        "complaints": (one.complaints, other.complaints),
         "progress": (one.progress, other.progress),
         "moments": (one.moments, other.moments),
         "group_standing": (one.group_standing.tobytes(), other.group_standing.tobytes()),

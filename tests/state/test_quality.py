@@ -9,7 +9,17 @@ import pytest
 
 from app.domain import ids
 from app.domain.decisions import ServedAd
-from app.domain.lines import ACCIDENTAL, Clicked, Dismissed, Erased, FoldSettings, Refunded, Sender, key_of
+from app.domain.lines import (
+    ACCIDENTAL,
+    Clicked,
+    Dismissed,
+    Erased,
+    FoldSettings,
+    Refunded,
+    Sender,
+    Shown,
+    key_of,
+)
 from app.domain.requests import AdRequest, Person
 from app.state.apply import Receipt
 from tests.state.world import WON, World, ask_for, banner, contents, group, one_of_each, placement
@@ -80,6 +90,70 @@ def test_a_complaint_counts_only_with_a_counted_impression() -> None:
     world.refund(world.show(taken_back))
     dismiss(world, taken_back)
     assert not world.state.quality.counts[1].any()
+
+
+def complaints(world: World) -> int:
+    return int(world.state.quality.counts[1].sum())
+
+
+def test_a_complaint_waits_for_its_impression() -> None:
+    """Over another road it may well come first: it keeps the ad away at once, and counts when that counts."""
+    world = start()
+    ad = msgspec.structs.replace(world.ad("cr-1"), user=ANNA)
+    dismiss(world, ad, "offensive")
+    assert "dismissed" in world.reasons(of(ANNA))
+    assert complaints(world) == 0
+    world.tick(599_000)
+    world.show(ad)
+    told = world.state.quality.of("cr-1")
+    assert told is not None
+    assert (told["own"]["complaints"], told["dismissals"]) == (3, {"offensive": 1})
+    assert not world.state.complaints
+    world.show(world.ad("cr-1"))
+    assert complaints(world) == 3, "one impression, one complaint"
+
+
+#   what becomes of the impression                                    why
+NEVER: list[tuple[Any, str]] = [
+    (lambda world, ad: None,                                          "it never came"),
+    (lambda world, ad: (world.tick(601_000), world.show(ad)),           "it came too late"),
+    (lambda world, ad: world.put(Shown(at_ms=world.now_ms, ad=ad, sender=Sender("bot"))), "nobody saw it"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("come", "why"), NEVER)
+def test_a_complaint_without_a_counted_impression_speaks_against_nothing(come: Any, why: str) -> None:
+    world = start(invalid_traffic="on")
+    ad = world.ad("cr-1")
+    dismiss(world, ad, "offensive")
+    come(world, ad)
+    world.tick(601_000)
+    assert complaints(world) == 0, why
+    assert not world.state.complaints, why
+
+
+def test_an_early_complaint_and_an_early_click_wait_together() -> None:
+    """An accidental click takes its impression out of the model; it was seen all the same."""
+    world = start()
+    ad = world.ad("cr-1")
+    dismiss(world, ad)
+    assert world.click(ad).status == "held"
+    world.show(ad)
+    assert (complaints(world), int(world.state.quality.counts[2].sum())) == (1, 1)
+
+
+def test_waiting_complaints_are_part_of_a_snapshot() -> None:
+    world = start()
+    ad = msgspec.structs.replace(world.ad("cr-1"), user=ANNA)
+    dismiss(world, ad, "misleading")
+    (key,) = world.state.complaints
+    again = type(world.state)(world.state.model.w.shape[1], recent=world.state.recent.capacity)
+    again.restore(world.state.position, world.state.parts())
+    assert again.complaints == world.state.complaints == {key: world.state.complaints[key]}
+    assert ANNA not in msgspec.msgpack.encode(list(again.complaints.items())), "nothing of who said it"
+    before = world.state.hash
+    world.show(ad)
+    assert world.state.hash != before
 
 
 def test_without_complaints_the_index_stays_one_whatever_is_shown_and_clicked() -> None:

@@ -207,6 +207,22 @@ def test_a_dismissal(later: PublicPort) -> None:
     assert (answer.status, lines) == (204, 0), "expired"
 
 
+def test_a_dismissal_before_its_impression_speaks_against_the_ad_when_that_comes(port: PublicPort) -> None:
+    ad = port.ad()
+
+    def complaints() -> int:
+        told = port.node.state.quality.of(ad["creative_id"])
+        assert told is not None
+        found: int = told["own"]["complaints"]
+        return found
+
+    before = complaints()
+    assert port.get(ad["dismiss_url"] + "?reason=offensive").status == 204
+    assert complaints() == before
+    assert port.get(ad["impression_url"]).status == 200
+    assert complaints() == before + 3, "an offence weighs three"
+
+
 def notices(port: PublicPort) -> dict[str, Any]:
     """Take a bid and return it."""
     bid = {"id": "a", "imp": [{"id": "1", "banner": {"w": 320, "h": 50}}], "cur": ["KRW"]}

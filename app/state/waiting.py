@@ -1,0 +1,61 @@
+"""What came before its impression, and waits for it: clicks, and what dismissals say against an ad.
+
+Reports overtake each other on their way. What waits longer than `held_s` is let go: a click is invalid then,
+a complaint of nobody who saw the ad speaks against nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from app.domain.dismissals import reason_of
+from app.domain.lines import Clicked, Dismissed, Verdict
+
+if TYPE_CHECKING:  # a state holds what waits
+    from app.state.state import State
+
+COUNTED = frozenset({"learned", "skipped"})
+
+
+class Held(msgspec.Struct, array_like=True):
+    """A click that came before its impression, and until when it may wait."""
+
+    position: int
+    line: Clicked
+    until_ms: int
+
+
+class Complaint(msgspec.Struct, array_like=True):
+    """What a dismissal says against an ad, and until when it may wait. Nothing of who said it."""
+
+    creative_id: str
+    reason: str
+    until_ms: int
+
+
+def hold_complaint(state: State, line: Dismissed) -> None:
+    """Have a dismissal's complaint wait for its impression."""
+    assert line.refers_to is not None
+    until_ms = line.at_ms + state.settings.held_s * 1000
+    state.complaints[line.refers_to] = Complaint(line.ad.creative_id, reason_of(line.reason), until_ms)
+
+
+def settle_complaint(state: State, impression: bytes, fate: str) -> None:
+    """Count the complaint that came before an impression (an event id), if that counted."""
+    waiting = state.complaints.pop(impression, None)
+    if waiting is not None and fate in COUNTED:
+        state.quality.dismissed(waiting.creative_id, waiting.reason)
+        state.mix(impression, waiting.reason.encode())
+
+
+def expire_waiting(state: State) -> list[tuple[bytes, Verdict]]:
+    """Let go of what has waited too long; returns the verdicts on the clicks among it."""
+    now_ms = state.clock_ms
+    for key in [key for key, complaint in state.complaints.items() if complaint.until_ms <= now_ms]:
+        del state.complaints[key]
+    expired = [(key, held) for key, held in state.held.items() if held.until_ms <= now_ms]
+    for key, _ in expired:
+        del state.held[key]
+    return [(held.line.event_id, Verdict("invalid", code="no_impression")) for _, held in expired]
