@@ -52,7 +52,7 @@ PLAYERS = (
     Player("cpc-hours", "cpc", 150, 120_000, 0.045, hours=(9, 18)),
     Player("cpc-seoul", "cpc", 120, 110_000, 0.055, zone="Asia/Seoul"),
     Player("cpc-paused", "cpc", 125, 110_000, 0.055),
-    Player("ocpm", "ocpm", 280, 30_000, 0.050, 0.40),
+    Player("ocpm", "ocpm", 340, 30_000, 0.050, 0.40),
     Player("cpa", "cpa", 260, 60_000, 0.050, 0.40, expects=False),
     Player("cpa-small", "cpa", 420, 12_000, 0.050, 0.40, expects=False),
     Player("cpm-asap", "cpm", 5_700, 15_000, pacing="asap", expects=False),

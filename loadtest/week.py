@@ -315,6 +315,10 @@ def run(argv: Sequence[str]) -> int:
     began = perf_counter()
     week = Week(days=asked.days, rate=asked.rate, seed=asked.seed, start=asked.start, tick_ms=asked.tick_ms)
     told = week.play()
+    print(
+        f"{asked.days:g} days from {asked.start}, {asked.rate:g} requests a second, a tick each "
+        f"{asked.tick_ms / 1000:g} s, seed {asked.seed}"
+    )
     print_told(told, perf_counter() - began)
     if asked.misses:
         for name, hour, plan, got in told.misses:

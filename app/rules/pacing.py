@@ -29,8 +29,12 @@ from app.domain.catalogue import Pricing
 SETS = 64
 GUESSED_CTR, GUESSED_CVR = 0.01, 0.02
 TURN_TICKS = 64
+DAY_MS = 86_400_000.0
 # A launch may put this much of its plan in flight with its first second, before anything was learned.
 LAUNCH_S = 300.0
+# What a budget still holds is spent over so long at least, also by who is not paced: what answers bring is
+# known to the budgets at the next tick, and a second's answers may be more than what is left.
+LAST_S = 3.0
 # An hour's error is put right within this time, at a rate within these shares of the even one. Without it
 # campaigns that compete for scarce traffic swing against each other for hours.
 CORRECTION_S = 600.0
@@ -124,6 +128,38 @@ def weekdays_to_come(days: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(left // 7 + np.minimum(left % 7, 1.0))
 
 
+def weights(
+    segments: Segments, shape: NDArray[np.float64], at_ms: int, hours: NDArray[np.int64],
+    weekdays: NDArray[np.int64], starts_ms: NDArray[np.int64], ends_ms: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], ...]:  # fmt: skip
+    """Weigh what is to come of campaigns in one zone: today's rest, just now, the seconds left of this
+    hour, the flight's days after today; and number the hour.
+    """
+    own = segments.own_hour
+    wanted = (hours[:, None] >> (own % 24) & 1) * (weekdays[:, None] >> (own // 24) & 1)
+    rate = wanted * shape[:, segments.node_hour]
+    low = np.maximum(segments.start_ms, np.maximum(starts_ms, at_ms)[:, None])
+    high = np.minimum(segments.end_ms, ends_ms[:, None])
+    seconds = np.maximum(high - low, 0) / 1000.0
+    weights = rate * seconds
+    here = min(int(np.searchsorted(segments.end_ms, at_ms, side="right")), len(own) - 1)
+    weight = weights.sum(axis=1)
+    later = np.zeros(len(hours))
+    flights = np.flatnonzero(ends_ms < 2**62)
+    if flights.size:
+        shift = segments.node_hour[here] - own[here]
+        week = shape[flights][:, (np.arange(168) + shift) % 168].reshape(-1, 7, 24)
+        # One of the sums over the week's hours for each weekday that a campaign wants.
+        inside = (hours[flights, None] >> np.arange(24)) & 1
+        by_day = (inside[:, None, :] * week).sum(axis=2) * 3600.0
+        by_day *= (weekdays[flights, None] >> np.arange(7)) & 1
+        first = (int(own[-1]) // 24 + 1 + np.arange(7)) % 7
+        days = np.maximum(ends_ms[flights] - int(segments.end_ms[-1]), 0) / DAY_MS
+        later[flights] = (by_day[:, first] * weekdays_to_come(days)).sum(axis=1)
+    number = float(int(segments.start_ms[here]) // 60_000)
+    return weight, rate[:, here].astype(np.float64), seconds[:, here], later, np.full(len(hours), number)
+
+
 def throttles(
     aim: NDArray[np.float64], full: NDArray[np.float64], first: NDArray[np.float64]
 ) -> NDArray[np.float64]:
@@ -140,6 +176,20 @@ def throttles(
         guessed = aim * LAUNCH_S / first
     answer = np.where(np.isnan(full), guessed, learned)
     return np.clip(np.where(np.isnan(answer), 1.0, answer), 0.0, 1.0)
+
+
+def last_share(left: NDArray[np.float64], full: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Say at which throttle a budget is not overshot within a tick; 1 while it holds some seconds' answers.
+
+    Units   micros that no answer holds yet (inf: no limit), and micros per second (nan: not known).
+
+    >>> left, full = np.array([30.0, 3e3, np.inf, -1.0, 5.0]), np.array([100.0, 100, 100, 100, np.nan])
+    >>> last_share(left, full).tolist()
+    [0.1, 1.0, 1.0, 0.0, 1.0]
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = left / (LAST_S * full)
+    return np.clip(np.where(np.isnan(share), 1.0, share), 0.0, 1.0)
 
 
 def corrected(even: NDArray[np.float64], error: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -49,22 +49,18 @@ def charge(state: State, ad: ServedAd, action: str, at_ms: int) -> tuple[int, in
 def came(state: State, ad: ServedAd, group_at: int, micros: int, at_ms: int) -> None:
     """Take note that what an answer promised has come."""
     late_s = (at_ms - ad.issued_at_ms) / 1000
-    state.in_flight.came(group_at, _expected(ad), micros, _age_s(state, ad), late_s)
+    state.in_flight.came(group_at, _expected(ad), micros, state.in_flight.age_s(ad.issued_at_ms), late_s)
 
 
 def let_go(state: State, ad: ServedAd) -> None:
     """Hold an answer in flight no longer: what it promised will not come, or must not be charged."""
     group, _ = state.catalogue.payers(ad.creative_id)
-    state.in_flight.let_go(state.catalogue.group_index[group.id], _expected(ad), _age_s(state, ad))
+    age_s = state.in_flight.age_s(ad.issued_at_ms)
+    state.in_flight.let_go(state.catalogue.group_index[group.id], _expected(ad), age_s)
 
 
 def _expected(ad: ServedAd) -> float:
     return expected_charge_micros(ad.price_kind, ad.price_micros, ad.pctr, ad.pcvr)
-
-
-def _age_s(state: State, ad: ServedAd) -> float:
-    """Say how long an answer is held: since its tick, below 0 where that is yet to come."""
-    return (state.clock_ms - ad.issued_at_ms) / 1000
 
 
 def quote(state: State, ad: ServedAd, action: str, at_ms: int) -> int:

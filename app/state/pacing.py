@@ -23,7 +23,6 @@ from app.rules.pacing import (
     RATE_BOUNDS,
     RATIO_BOUNDS,
     RATIO_MEMORY_CHARGES,
-    Segments,
 )
 from app.rules.standing import Moment, moment_at
 from app.state.catalogue import Catalogue
@@ -36,7 +35,6 @@ FIELDS = (
     "daily", "total", "plan_from_ms", "plan_spent", "plan_rest", "plan_weight", "hour", "hour_spent",
     "hour_plan", "hour_held", "hour_s", "dawn",
 )  # fmt: skip
-DAY_MS = 86_400_000.0
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -177,7 +175,7 @@ class Pacing:
         for each in np.unique(zone):
             mine = np.flatnonzero(zone == each)
             segments = pacing.day_segments(catalogue.zones[each], catalogue.zones[0], int(moments[each].day))
-            weight[mine], now[mine], here_s[mine], later[mine], hour[mine] = _weights(
+            weight[mine], now[mine], here_s[mine], later[mine], hour[mine] = pacing.weights(
                 segments, shapes[terms.shape[mine]], at_ms, terms.hours[mine], terms.weekdays[mine],
                 terms.starts_ms[mine], terms.ends_ms[mine],
             )  # fmt: skip
@@ -194,10 +192,13 @@ class Pacing:
         even = np.where(paced, np.maximum(rest, 0.0), 0.0) * now / np.maximum(weight, 1e-9)
         aim = np.where(paced, pacing.corrected(even, self._hour_error(spent + awaited, here_s, hour)), np.nan)
         rate = self._rate(supply, moments[0])
-        full = self.worth() * self.ratio() * rate
-        guess = self.terms().answer * (1.0 + self.of("exposures")) * rate
+        answers = self.worth() * rate
+        full = answers * ratio
+        guess = terms.answer * (1.0 + self.of("exposures")) * rate
         first = np.where(guess > 0, guess, np.nan)
         throttle = np.where(paced, pacing.throttles(np.where(paced, aim, 0.0), full, first), 1.0)
+        answers = np.where(np.isnan(answers), first, answers)
+        throttle = np.minimum(throttle, pacing.last_share(self._unheld(spent), answers))
         stands = campaigns_of(catalogue, np.flatnonzero(standing == 0), n).astype(np.float64)
         return _Look(
             day=day.astype(np.float64), spent=spent, held=held, awaited=awaited, dawn=dawn,
@@ -221,6 +222,14 @@ class Pacing:
             part = np.where(weight + later > 0, weight / (weight + later), 1.0)
             from_total = np.where(terms.ends_ms < 2**62, flight * part, np.inf)
         return np.minimum(terms.daily - spent - held, from_total)
+
+    def _unheld(self, spent: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Say what of each campaign's budgets is neither spent nor held; inf without a limit."""
+        accounts, terms = self.catalogue.campaign_accounts, self.terms()
+        in_flight, n = accounts.in_flight[: self.count], self.count
+        today = terms.daily - spent - in_flight - accounts.awaited_today()
+        ever = terms.total - accounts.spent[:n] - in_flight - accounts.awaited[:n]
+        return np.minimum(today, ever)
 
     def _hour_error(
         self, committed: NDArray[np.float64], here_s: NDArray[np.float64], hour: NDArray[np.float64]
@@ -368,35 +377,3 @@ class _Look(Struct, frozen=True, kw_only=True):
 
 def _maybe(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-def _weights(
-    segments: Segments, shape: NDArray[np.float64], at_ms: int, hours: NDArray[np.int64],
-    weekdays: NDArray[np.int64], starts_ms: NDArray[np.int64], ends_ms: NDArray[np.int64],
-) -> tuple[NDArray[np.float64], ...]:  # fmt: skip
-    """Weigh what is to come of campaigns in one zone: today's rest, just now, the seconds left of this
-    hour, the flight's days after today; and number the hour.
-    """
-    own = segments.own_hour
-    wanted = (hours[:, None] >> (own % 24) & 1) * (weekdays[:, None] >> (own // 24) & 1)
-    rate = wanted * shape[:, segments.node_hour]
-    low = np.maximum(segments.start_ms, np.maximum(starts_ms, at_ms)[:, None])
-    high = np.minimum(segments.end_ms, ends_ms[:, None])
-    seconds = np.maximum(high - low, 0) / 1000.0
-    weights = rate * seconds
-    here = min(int(np.searchsorted(segments.end_ms, at_ms, side="right")), len(own) - 1)
-    weight = weights.sum(axis=1)
-    later = np.zeros(len(hours))
-    flights = np.flatnonzero(ends_ms < 2**62)
-    if flights.size:
-        shift = segments.node_hour[here] - own[here]
-        week = shape[flights][:, (np.arange(168) + shift) % 168].reshape(-1, 7, 24)
-        # One of the sums over the week's hours for each weekday that a campaign wants.
-        inside = (hours[flights, None] >> np.arange(24)) & 1
-        by_day = (inside[:, None, :] * week).sum(axis=2) * 3600.0
-        by_day *= (weekdays[flights, None] >> np.arange(7)) & 1
-        first = (int(own[-1]) // 24 + 1 + np.arange(7)) % 7
-        days = np.maximum(ends_ms[flights] - int(segments.end_ms[-1]), 0) / DAY_MS
-        later[flights] = (by_day[:, first] * pacing.weekdays_to_come(days)).sum(axis=1)
-    number = float(int(segments.start_ms[here]) // 60_000)
-    return weight, rate[:, here].astype(np.float64), seconds[:, here], later, np.full(len(hours), number)

@@ -287,6 +287,7 @@ class State:
             "keys": self.keys.parts(),
             "supply": supply_rest,
             "traffic": self.traffic.rest(),
+            "ticks_ms": self.in_flight.ticks_ms,
         }
         width = self.catalogue.width
         several = {
@@ -340,6 +341,7 @@ class State:
         self.recent.restore(parts["recent"], *rest["recent"])
         self.conversions.restore(parts["conversions"], *rest["conversions"])
         self._restore_money(parts)
+        self.in_flight.ticks_ms = list(rest.get("ticks_ms", []))
         if "user_counters" in parts:
             self.user_counters.restore(parts["user_counters"], rest["user_counters"])
         for thing in self.catalogue.things["placement"].values():

@@ -49,12 +49,13 @@ def take_tick(state: State, line: Ticked) -> Outcome:
 def _hold(state: State, line: Ticked, wins: dict[str, int], elapsed_ms: int) -> None:
     """Let what is in flight fade, and add what was answered since the last tick."""
     catalogue, elapsed_s = state.catalogue, elapsed_ms / 1000
-    state.awaited.tick(elapsed_s)
-    early = state.in_flight.tick(elapsed_s)
+    now_ms = max(state.clock_ms, line.at_ms)
+    state.awaited.tick(now_ms, elapsed_s)
+    early = state.in_flight.tick(now_ms, elapsed_s)
     for group_id, micros in line.in_flight:
         at = catalogue.group_index[group_id]
         state.in_flight.hold(at, micros, wins.get(group_id, 1), float(early[at]))
-    state.awaited.fall_due(_seconds_left(state, max(state.clock_ms, line.at_ms)))
+    state.awaited.fall_due(_seconds_left(state, now_ms))
     sums = (int(getattr(catalogue.group_accounts, name).sum()) for name in ("in_flight", "awaited"))
     state.mix(struct.pack("<qq", *sums))
 

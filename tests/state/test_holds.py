@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.decisions import ServedAd
-from app.domain.lines import FoldSettings, Noticed, Sender, Shown, Ticked
+from app.domain.lines import Clicked, FoldSettings, Noticed, Sender, Shown, Ticked
 from app.rules.pricing import expected_charge_micros
 from app.state.holds import Hold
 from app.state.state import State
@@ -39,13 +39,14 @@ def in_flight(world: World) -> tuple[int, int]:
     return int(catalogue.group_accounts.in_flight[0]), int(catalogue.campaign_accounts.in_flight[0])
 
 
-def tick_with(world: World, ads: list[ServedAd], elapsed_ms: int = 1_000) -> None:
+def tick_with(world: World, ads: list[ServedAd], elapsed_ms: int = 1_000, requests: int = 0) -> None:
     """Let a second pass in which these were answered."""
     value = sum(expected_charge_micros(ad.price_kind, ad.price_micros, ad.pctr, ad.pcvr) for ad in ads)
     world.now_ms += elapsed_ms
     told = (("g-1", round(value)),) if ads else ()
     wins = (("g-1", len(ads)),) if ads else ()
-    world.put(Ticked(at_ms=world.now_ms, in_flight=told, wins=wins), check=False)
+    asked = (("plc-1", requests, requests),) if requests else ()
+    world.put(Ticked(at_ms=world.now_ms, requests=asked, in_flight=told, wins=wins), check=False)
 
 
 #   kind   report           why
@@ -108,28 +109,40 @@ def test_a_lost_bid_lets_go() -> None:
     assert in_flight(world) == (0, 0)
 
 
-@pytest.mark.parametrize("wins", [30, 300])
+#   charges  answers  within_s  charges shown and not billed, at most
+BUDGETS = [
+    (30,     2,       40,       0),
+    (30,     20,      40,       1),
+    (300,    2,       190,      1),
+    (3_000,  20,      220,      15),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("charges", "answers", "within_s", "unbilled"), BUDGETS)
 @pytest.mark.parametrize(("kind", "pctr"), [("cpm", 0.0), ("cpc", 1.0)])
-def test_a_small_budget_is_delivered_within_a_minute(wins: int, kind: str, pctr: float) -> None:
-    """Two answers a second in turn, charged two seconds later: nothing waits for what has been charged."""
+def test_a_budget_is_delivered_at_once_and_hardly_beyond(
+    charges: int, answers: int, within_s: int, unbilled: int, kind: str, pctr: float
+) -> None:
+    """So many answers a second, charged two seconds later: nothing waits for what has been charged, and the
+    last second's answers are no more than what is left.
+    """
     price = WON * (1_000 if kind == "cpm" else 1)
-    world = world_with(kind, budget_total_micros=wins * WON)
+    world, chance = world_with(kind, budget_total_micros=charges * WON), Random(1)
     waiting: list[tuple[int, ServedAd]] = []
-    billed = unbilled = 0
-    for second in range(60 if wins == 30 else 300):
-        for ad in [ad for due, ad in waiting if due == second]:
-            world.show(ad)
+    for second in range(within_s):
+        due = [ad for at, ad in waiting if at == second]
+        for ad in due:
+            world.put(Shown(at_ms=world.now_ms, ad=ad), check=False)
             if kind == "cpc":
-                world.click(ad)
-        ads = []
-        if world.state.group_standing[0] == 0:
-            ads = [world.ad(kind=kind, price_micros=price, pctr=pctr) for _ in range(2)]
-            waiting += [(second + 2, ad) for ad in ads]
-        tick_with(world, ads)
-    billed = world.spent()
-    unbilled = int(world.state.ledger.unbilled_debits[0])
-    assert billed == wins * WON
-    assert unbilled <= 0.005 * billed
+                world.put(Clicked(at_ms=world.now_ms, ad=ad), check=False)
+        share = float(world.state.pacing.of("throttle")[0]) if world.state.group_standing[0] == 0 else 0.0
+        taken = sum(chance.random() < share for _ in range(answers))
+        world.now_ms += 1  # behind the last tick
+        ads = [world.ad(kind=kind, price_micros=price, pctr=pctr, rows=(0,)) for _ in range(taken)]
+        waiting += [(second + 2, ad) for ad in ads]
+        tick_with(world, ads, 999, requests=answers)
+    assert world.spent() == charges * WON
+    assert int(world.state.ledger.unbilled_debits[0]) <= unbilled * WON
     world.state.check()
 
 
@@ -140,7 +153,7 @@ def play(
     chance, due = Random(1), list[tuple[float, int]]()
     held, true = [], []
     for second in range(seconds):
-        hold.tick(1.0)
+        hold.tick(1_000 * second, 1.0)
         hold.hold(0, round(rate * share * price), rate)
         answered = [second + chance.expovariate(1 / late_s) for _ in range(rate) if chance.random() < share]
         due += [(at, second) for at in answered]
@@ -183,11 +196,11 @@ def test_whatever_comes_nothing_is_held_below_0_and_it_ends_at_nothing(
             hold.came(0, micros, micros, seconds, seconds)
         else:
             before = in_flight(world)[0]
-            hold.tick(max(0.0, seconds))
+            hold.tick(0, max(0.0, seconds))
             assert in_flight(world)[0] <= before
         hold.check()
     for _ in range(40):
-        hold.tick(10 * float(hold.of("time_constant_s")[0]))
+        hold.tick(0, 10 * float(hold.of("time_constant_s")[0]))
     assert in_flight(world) == (0, 0)
 
 
