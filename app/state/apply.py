@@ -53,6 +53,7 @@ from app.state.state import State
 from app.state.ticking import take_tick
 from app.state.told import note_act, tell_of_people
 from app.state.traffic import acted_ms
+from app.state.views import count_view, uncount_view
 from app.state.waiting import COUNTED, Held, hold_complaint, settle_complaint
 
 __all__ = ["Outcome", "Receipt", "apply"]
@@ -131,7 +132,7 @@ def _shown(state: State, entry: Entry, line: Shown) -> Outcome:
         receipt_of(event, entry.position, billed, unbilled, fate == LEARNED, code),
         [(event, Verdict(FATES[fate], billed, unbilled, code))],
     )
-    viewed = state.count_view(ad, line.at_ms)
+    viewed = count_view(state, ad, line.at_ms)
     effects = struct.pack("<qdqqB", entry.position, p, billed, unbilled, fate)
     state.mix(effects, event, ad.rows, ad.columns, viewed)
     _settle_waiting(state, entry, outcome, FATES[fate])
@@ -287,7 +288,7 @@ def _refunded(state: State, entry: Entry, line: Refunded) -> Outcome:
     unlearned = fate in COUNTED and _take_out(state, target, record)
     viewed = b""
     if isinstance(target, Shown) and fate in COUNTED:
-        viewed = state.uncount_view(target.ad, target.at_ms)
+        viewed = uncount_view(state, target.ad, target.at_ms)
     state.mix(struct.pack("<qqB", entry.position, billed, unlearned), viewed)
     event = line.event_id
     return Outcome(

@@ -238,26 +238,6 @@ class State:
         unconverted = self.goals.unconverted(campaign, self.settings.cpa_stop_conversions)
         return standing.stand(groups, stopped, at_ms, moments, unconverted)
 
-    def count_view(self, ad: ServedAd, at_ms: int) -> bytes:
-        """Count an impression to the person who saw it; returns what to mix into the hash."""
-        user = self.user_of(ad)
-        if not user:
-            return b""
-        whats, day = self._counted_under(ad, at_ms)
-        return self.user_counters.count(user, whats, at_ms, day).to_bytes(8, "little", signed=True)
-
-    def uncount_view(self, ad: ServedAd, at_ms: int) -> bytes:
-        """Give an impression back to the person's caps; returns what to mix into the hash."""
-        user = self.user_of(ad)
-        if not user:
-            return b""
-        whats, day = self._counted_under(ad, at_ms)
-        return self.user_counters.uncount(user, whats, at_ms, day).to_bytes(8, "little", signed=True)
-
-    def _counted_under(self, ad: ServedAd, at_ms: int) -> tuple[NDArray[np.int64], int]:
-        _, campaign = self.catalogue.payers(ad.creative_id)
-        return self.catalogue.counted_under(ad.creative_id), standing.moment_at(campaign.time_zone, at_ms).day
-
     def mix(self, *effects: bytes) -> None:
         """Fold what a line did into the running hash."""
         digest = blake2b(self.hash, digest_size=16)
