@@ -29,6 +29,7 @@ PARTS = (
     "week",
     "caps",
     "invalid",
+    "archive",
 )
 USAGE = f"usage: python -m loadtest [{'|'.join(PARTS)}|all] [options] [--out FILE]"
 
