@@ -39,6 +39,7 @@ from app.flows.node import Node
 from app.flows.recalling import recall_just_served
 from app.flows.snapshotting import load, snapshot_forever, snapshot_now, yield_to_the_node
 from app.flows.ticking import lost_lines, tick_forever, tick_line
+from app.flows.trimming import trim_forever
 from app.flows.user_keys import SECRET_BYTES, Period, UserKeys, read_periods, write_periods
 from app.flows.warming import warm
 from app.journal.decisions import DecisionStore
@@ -245,7 +246,7 @@ async def _run(
             starting.result()
             hearts = [tick_forever(node), snapshot_forever(node), keep_forever(node)]
             if node.settings.archive:
-                hearts.append(archive_forever(node))
+                hearts += [archive_forever(node), trim_forever(node)]
             working = [asyncio.create_task(each) for each in hearts]
             answering += [port.answer() for port in ports if port.handed]
             on_ready()

@@ -33,7 +33,6 @@ from app.domain.lines import (
 from app.flows.archived import archived_hours, first_whole_hour
 from app.flows.reporting import in_worker, packed_above, verdicts_until
 from app.flows.tallies import FORGOTTEN
-from app.flows.trimming import trim
 from app.journal.archive import HourFacts, HourWriter
 from app.journal.decisions import KEY_BYTES, DecisionReader
 from app.journal.reader import SqliteReader
@@ -88,12 +87,11 @@ class Above(msgspec.Struct, frozen=True, array_like=True):
 
 
 async def archive_forever(node: Node) -> None:
-    """Archive what is due every minute, the oldest hour first; then trim what it leaves behind."""
+    """Archive what is due every minute, the oldest hour first."""
     while True:
         try:
             while (facts := await archive_next(node)) is not None:
                 LOG.info("archived", **msgspec.structs.asdict(facts))
-            await trim(node)
         except Exception as error:  # what fails now (a disk, most likely) may not in a minute
             LOG.error("archiving_failed", error=str(error))  # noqa: TRY400
         await asyncio.sleep(ARCHIVE_S)

@@ -29,8 +29,19 @@ if TYPE_CHECKING:  # the worker needs a node's kernels only to look at snapshots
     from app.flows.node import Node
 
 LOG = structlog.get_logger()
+TRIM_S = 60.0
 SLACK_MS = HOUR_MS  # a report that began with an older line may still be under way
 LEAST_SNAPSHOTS = 2  # one alone would be all that is left of what is trimmed
+
+
+async def trim_forever(node: Node) -> None:
+    """Trim what may go every minute, however far the archive is behind."""
+    while True:
+        try:
+            await trim(node)
+        except Exception as error:  # what fails now (a disk, most likely) may not in a minute
+            LOG.error("trimming_failed", error=str(error))  # noqa: TRY400
+        await asyncio.sleep(TRIM_S)
 
 
 async def trim(node: Node) -> int:

@@ -21,7 +21,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,6 +33,7 @@ COLUMNS = 1_024
 SNAPSHOT_LINES = 60
 CHECK_S = 0.03
 TICK_S = 0.1
+OFTEN_S = 0.2
 ORDER_BYTES = 65_536  # more than any order has: it comes in one piece
 
 # What a node takes for its interpreter: asks the nursery for a fork that runs the follower's `main`, and
@@ -93,9 +96,19 @@ class Nursery:
     def __init__(self, address: Path) -> None:
         self._address = str(address)
 
-    def node(self, data: Path, ports: tuple[int, int] = (0, 0), **settings: Any) -> Forked:
-        """Fork a node on a data directory; `settings` are those of `Settings`."""
-        order = {"do": "node", "data": str(data), "ports": ports, "settings": settings}
+    def node(
+        self,
+        data: Path,
+        ports: tuple[int, int] = (0, 0),
+        played: tuple[int, int] | None = None,
+        **settings: Any,
+    ) -> Forked:
+        """Fork a node on a data directory; `settings` are those of `Settings`.
+
+        `played` is when its clock starts (ms) and how many times as fast as ours it runs; what is done once a
+        minute is then done several times a second.
+        """
+        order = {"do": "node", "data": str(data), "ports": ports, "played": played, "settings": settings}
         return Forked(self._ask(order))
 
     def settle(self) -> None:
@@ -215,12 +228,28 @@ def _follow(order: dict[str, Any], connection: socket.socket) -> None:
         connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def _node(order: dict[str, Any], connection: socket.socket, stand_in: Path) -> None:
-    from concurrent.futures import ThreadPoolExecutor
+class _Threads(ThreadPoolExecutor):
+    """A node's workers: there is no process that would have to be killed when it ends."""
 
+    _processes: Mapping[int, Any] = {}
+
+
+class _Played:
+    """What a node takes for the machine's clock."""
+
+    def __init__(self, start_ms: int, times: int) -> None:
+        self._start_ns, self._times = start_ms * 1_000_000, times
+        self._began_ns = time.monotonic_ns()
+
+    def time_ns(self) -> int:
+        """Tell the time."""
+        return self._start_ns + (time.monotonic_ns() - self._began_ns) * self._times
+
+
+def _node(order: dict[str, Any], connection: socket.socket, stand_in: Path) -> None:
     from app import main as wiring
     from app.cli import _log
-    from app.flows import snapshotting, ticking
+    from app.flows import archiving, keeping, snapshotting, ticking, trimming
     from app.settings import Settings
 
     def tell(**told: Any) -> None:
@@ -232,8 +261,11 @@ def _node(order: dict[str, Any], connection: socket.socket, stand_in: Path) -> N
     os.dup2(log, 2)
     tell(pid=os.getpid())
     sys.executable = str(stand_in)
-    vars(wiring)["ProcessPoolExecutor"] = lambda *_, **__: ThreadPoolExecutor(1)
+    vars(wiring)["ProcessPoolExecutor"] = lambda *_, **__: _Threads(1)
     snapshotting.CHECK_S, ticking.TICK_S = CHECK_S, TICK_S
+    if order.get("played"):
+        vars(wiring)["time"] = _Played(*order["played"])
+        archiving.ARCHIVE_S = keeping.KEEP_S = trimming.TRIM_S = OFTEN_S
     settings = Settings(**{"columns": COLUMNS, "snapshot_every_lines": SNAPSHOT_LINES, **order["settings"]})
     _log(settings)
 
