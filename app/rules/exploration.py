@@ -31,6 +31,9 @@ _HALF, _NEARLY, _TOP = np.uint32(16), np.uint32(15), np.uint32(20)
 _FOLLOW = 0.05
 LEAST_FACTOR = 0.01
 LEAST_PRECISION = 0.01
+# An interval of a logit takes the doubts so many times as wide: cells are not independent, and the model does
+# not know what it cannot express. Chosen on the simulated market (python -m loadtest exploration).
+INTERVAL_SCALE = 1.4
 
 
 @njit(nogil=True, cache=True, inline="always")
