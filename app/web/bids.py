@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from app.domain.catalogue import Advertiser, Creative
-from app.domain.decisions import Choice, Placed, Win
+from app.domain.decisions import Choice, Placed
 from app.domain.refusals import Busy, Refused
 from app.flows.agents import agent_of
 from app.flows.enriching import enriched
@@ -82,12 +82,11 @@ class BidsDoor:
         def advertiser_of(identity: str) -> Advertiser:
             return catalogue.things["advertiser"][identity]  # type: ignore[return-value] # by its kind
 
-        def links_of(placed: Placed, win: Win) -> AdLinks:
+        def links_of(placed: Placed) -> list[AdLinks]:
             ads = served_ads(choice, placed, request.person, request.flaw)
-            ad = ads[win.ad_index]
-            if reading.test:  # nobody pays for it: its tokens are genuine, and expired from the start
-                ad = msgspec.structs.replace(ad, issued_at_ms=0)
-            return self.links.of(self.tokens.seal(ad))
+            if reading.test:  # nobody pays for them: their tokens are genuine, and expired from the start
+                ads = [msgspec.structs.replace(ad, issued_at_ms=0) for ad in ads]
+            return [self.links.of(self.tokens.seal(ad)) for ad in ads]
 
         return bid_response(
             reading, choice, creative_of=creative_of, advertiser_of=advertiser_of, links_of=links_of,

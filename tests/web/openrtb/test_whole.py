@@ -43,7 +43,11 @@ def chooser() -> Chooser:
     return Chooser(state)
 
 
-def links_of(placed: Placed, win: Win) -> AdLinks:
+def links_of(placed: Placed) -> list[AdLinks]:
+    return [links_of_win(placed, win) for win in placed.wins]
+
+
+def links_of_win(placed: Placed, win: Win) -> AdLinks:
     ad = ServedAd(
         decision_id=placed.decision_id,
         ad_index=win.ad_index,

@@ -100,7 +100,7 @@ def answer(
         chosen,
         creative_of={one.id: one for one in creatives}.__getitem__,
         advertiser_of={one.id: one for one in advertisers}.__getitem__,
-        links_of=lambda _placed, _win: LINKS,
+        links_of=lambda placed: [LINKS] * len(placed.wins),
     )
     return None if body is None else msgspec.json.decode(body)
 
