@@ -30,6 +30,7 @@ from app.domain.catalogue import Advertiser, Campaign, Placement, Publisher
 from app.domain.lines import FoldSettings
 from app.rules.standing import moment_at
 from loadtest.living import Life, World
+from loadtest.machine import facts
 from loadtest.players import (
     CHANGES,
     DAY_MS,
@@ -312,13 +313,14 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("--start", type=date.fromisoformat, default=date(2026, 3, 2))
     parser.add_argument("--misses", action="store_true", help="list the hours that missed their plan")
     asked = parser.parse_args(argv)
-    began = perf_counter()
-    week = Week(days=asked.days, rate=asked.rate, seed=asked.seed, start=asked.start, tick_ms=asked.tick_ms)
-    told = week.play()
+    print(facts("week", argv))
     print(
         f"{asked.days:g} days from {asked.start}, {asked.rate:g} requests a second, a tick each "
         f"{asked.tick_ms / 1000:g} s, seed {asked.seed}"
     )
+    began = perf_counter()
+    week = Week(days=asked.days, rate=asked.rate, seed=asked.seed, start=asked.start, tick_ms=asked.tick_ms)
+    told = week.play()
     print_told(told, perf_counter() - began)
     if asked.misses:
         for name, hour, plan, got in told.misses:
