@@ -19,7 +19,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from functools import partial
 from time import perf_counter
 from zoneinfo import ZoneInfo
@@ -109,6 +109,8 @@ class Week:
         changes: Sequence[tuple[float, str, str]] = CHANGES,
     ) -> None:  # fmt: skip
         self.start_ms, self.days, self.players = start_of(start), days, players
+        # Whole days end at midnight, whatever the clocks did in between.
+        self.end_ms = start_of(start + timedelta(days=int(days))) + round(days % 1 * DAY_MS)
         self.changes = changes
         self.scale = rate / base_rate  # budgets grow with the traffic
         world = World(
@@ -193,7 +195,7 @@ class Week:
 
     def play(self) -> Told:
         """Live the whole time and judge it."""
-        life, end_ms = self.life, self.start_ms + round(self.days * DAY_MS)
+        life, end_ms = self.life, self.end_ms
         while life.true_ms < end_ms:
             hours = (life.true_ms - self.start_ms) / HOUR_MS
             while self.todo and self.todo[0][0] <= hours:
@@ -262,9 +264,12 @@ class Week:
                     continue
                 overspent += max(0, spent[name, day] - round(self.most[name, day]))
                 first = date.fromordinal(day + date(1970, 1, 1).toordinal())
-                begins = datetime.combine(first, time(), zone).timestamp() * 1000
+                begins, ends = (
+                    datetime.combine(each, time(), zone).timestamp() * 1000
+                    for each in (first, first + timedelta(days=1))  # 23 to 25 hours
+                )
                 launched = self.launched_ms[name]
-                whole = begins >= self.start_ms and begins + 23 * HOUR_MS <= self.life.true_ms
+                whole = begins >= self.start_ms and ends <= self.life.true_ms
                 counts = player.expects and whole and charges[name, day] >= LEAST_CHARGES
                 counts = counts and launched <= begins + 20 * HOUR_MS
                 rows.append(
