@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -56,18 +57,36 @@ class Sampled(Struct, frozen=True):
 
 
 def run_sample(data: Path, packed: bytes) -> bytes:
-    """Evaluate a sample of the decisions that are kept, a larger one where few people fit."""
+    """Evaluate a sample of the decisions that are kept, a larger one where few people fit, or few do not."""
     kind = tuple[Asked, dict[str, Placement], list[str] | None, float, int]
     asked, placements, named, prior_ctr, least_people = msgspec.msgpack.decode(packed, type=kind)
     count = Counting(asked, placements, named, prior_ctr)
     reader = DecisionReader(data / "decisions.db")
     try:
-        sampled = count.over(reader.sample(SAMPLE, seed=1))
-        if sampled.people < least_people and targeting.chooses_people(asked.targeting):
-            sampled = count.over(reader.sample(LARGER_SAMPLE, seed=1))
+        fitting, others = count.over(reader.sample(SAMPLE, seed=1))
+        if targeting.chooses_people(asked.targeting) and min(fitting.people, others.people) < least_people:
+            fitting, others = count.over(reader.sample(LARGER_SAMPLE, seed=1))
     finally:
         reader.close()
-    return msgspec.msgpack.encode(sampled)
+    if 0 < others.people < least_people:  # whoever knows of all and of these knows of the others, too
+        fitting = fitting.with_(others)
+    return msgspec.msgpack.encode(Sampled(count.asked_about, *fitting))
+
+
+class Sum(NamedTuple):
+    """Requests of some people: how many, how many won, what those cost, and how many people they are."""
+
+    fitting: int = 0
+    won: int = 0
+    cost_micros: float = 0.0
+    people: int = 0
+
+    def with_(self, other: Sum) -> Sum:
+        """Add those of others."""
+        return Sum(
+            self.fitting + other.fitting, self.won + other.won, self.cost_micros + other.cost_micros,
+            self.people + other.people,
+        )  # fmt: skip
 
 
 class Counting:
@@ -77,44 +96,56 @@ class Counting:
         self, asked: Asked, placements: dict[str, Placement], named: list[str] | None, prior_ctr: float
     ) -> None:
         self.asked = asked
+        self.of_places = targeting.of_places(asked.targeting)
         self.placements = placements
         self.named = None if named is None else frozenset(named)
         self.prior_ctr = prior_ctr
+        self.asked_about = 0
 
-    def over(self, records: Iterable[Record]) -> Sampled:
-        """Go through decisions, placement by placement."""
-        asked = fitting = won = nameless = 0
-        cost_micros, people, now = 0.0, set[bytes](), dict[bytes, bytes]()
+    def over(self, records: Iterable[Record]) -> tuple[Sum, Sum]:
+        """Go through decisions, placement by placement: what fits, and what would but for who asks."""
+        self.asked_about = 0
+        counts, people = [[0, 0, 0], [0, 0, 0]], (set[bytes](), set[bytes]())
+        cost_micros, now = [0.0, 0.0], dict[bytes, bytes]()
         for record in records:
             for ask, placed in zip(record.request.asks, record.choice.placed, strict=True):
                 if placed.code == "unknown_placement" or not self._is_named(ask):
                     continue
-                asked += 1
+                self.asked_about += 1
                 placement = None if ask.unregistered else self.placements.get(ask.placement_id)
-                if not self._fits(record, ask, placement):
+                which = self._fits(record, ask, placement)
+                if which is None:
                     continue
-                fitting += 1
+                counts[which][0] += 1
                 person = record.request.person
                 if person is None or person.key is None:
-                    nameless += 1
+                    counts[which][2] += 1
                 else:
-                    people.add(person.key)
+                    people[which].add(person.key)
                     if person.former_key is not None:
                         now[person.former_key] = person.key
                 price = price_of(self.asked, ask, placement, placed, self.prior_ctr)
                 if price is not None:
-                    won += 1
-                    cost_micros += price
-        known = len({now.get(key, key) for key in people})  # a person's key changes with the period
-        return Sampled(asked, fitting, won, cost_micros, known + nameless)
+                    counts[which][1] += 1
+                    cost_micros[which] += price
+        # A person's key changes with the period.
+        known = [len({now.get(key, key) for key in keys}) for keys in people]
+        fitting, others = (
+            Sum(counts[at][0], counts[at][1], cost_micros[at], known[at] + counts[at][2]) for at in (0, 1)
+        )
+        return fitting, others
 
     def _is_named(self, ask: Ask) -> bool:
         return self.named is None or ask.placement_id in self.named
 
-    def _fits(self, record: Record, ask: Ask, placement: Placement | None) -> bool:
-        told = targeting.told_by(record.request, ask, placement)
-        fits = targeting.meets(self.asked.targeting, told, record.request.surroundings.keys)
-        return fits and targeting.takes_shape(self.asked.shapes, ask, placement)
+    def _fits(self, record: Record, ask: Ask, placement: Placement | None) -> int | None:
+        """Say whether a request fits (0), would but for who asks (1), or not at all."""
+        told, keys = targeting.told_by(record.request, ask, placement), record.request.surroundings.keys
+        if not targeting.takes_shape(self.asked.shapes, ask, placement):
+            return None
+        if targeting.meets(self.asked.targeting, told, keys):
+            return 0
+        return 1 if targeting.meets(self.of_places, told, keys) else None
 
 
 def worth_of(asked: Asked, pctr: float) -> float:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+
 from app.domain.catalogue import Placement, Rule, Targeting
 from app.domain.requests import AdRequest, Ask
 
@@ -79,6 +81,11 @@ def chooses_people(targeting: Targeting) -> bool:
     """
     rules = [getattr(targeting, name) for name in _OF_PEOPLE] + list(targeting.keys.values())
     return bool(targeting.exclude_after) or any(rule.include or rule.exclude for rule in rules)
+
+
+def of_places(targeting: Targeting) -> Targeting:
+    """Take out of a targeting what tells people apart; places and times stay."""
+    return msgspec.structs.replace(targeting, **dict.fromkeys(_OF_PEOPLE, Rule()), keys={}, exclude_after="")
 
 
 def meets(targeting: Targeting, told: Told, keys: dict[str, tuple[Any, ...]]) -> bool:

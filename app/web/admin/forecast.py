@@ -73,23 +73,37 @@ FORECAST["properties"] |= {
     },
     "from": {"type": "string"}, "to": {"type": "string"}, "by_hour": {"type": "array", "items": _HOUR},
 }  # fmt: skip
+_TOLD = {
+    "from": "RFC 3339, or a date (midnight in the zone of the answer); default: now",
+    "to": "RFC 3339 or a date, exclusive; default: 24 hours after `from`, at most 366 days",
+    "ad_group_id": "an ad group, with its targeting, bid and creatives; the rest overrides it",
+    "targeting": "as an ad group's; in a query as JSON",
+    "time_zone": "whose hours `targeting.hour` means; default: the node's",
+    "kind": "cpm (default), cpc, cpa or ocpm",
+    "bid": "per 1,000 impressions, click or action",
+    "format": "of the creative; without it any shape will do",
+    "width": "of a banner",
+    "height": "of a banner",
+    "pctr": "the click rate to count with; default: what was predicted, or ADJUDGE_PRIOR_CTR",
+    "pcvr": "actions per click; default 0.02",
+}
 _PARAMETERS = [
     {"name": name, "in": "query", "required": False, "description": text, "schema": {"type": "string"}}
-    for name, text in {
-        "from": "RFC 3339, or a date (midnight in the zone of the answer); default: now",
-        "to": "RFC 3339 or a date, exclusive; default: 24 hours after `from`, at most 366 days",
-        "ad_group_id": "an ad group, with its targeting, bid and creatives; the rest overrides it",
-        "targeting": "as an ad group's, in JSON",
-        "time_zone": "whose hours `targeting.hour` means; default: the node's",
-        "kind": "cpm (default), cpc, cpa or ocpm",
-        "bid": "per 1,000 impressions, click or action",
-        "format": "of the creative; without it any shape will do",
-        "width": "of a banner",
-        "height": "of a banner",
-        "pctr": "the click rate to count with; default: what was predicted, or ADJUDGE_PRIOR_CTR",
-        "pcvr": "actions per click; default 0.02",
-    }.items()
+    for name, text in _TOLD.items()
 ]
+_IN_BODY: Schema = {
+    "type": "object",
+    "properties": {
+        name: {
+            "type": {"targeting": "object", "width": "integer", "height": "integer"}.get(
+                name, "number" if name in _JSON_IN_QUERY else "string"
+            ),
+            "description": text,
+        }
+        for name, text in _TOLD.items()
+    },
+    "additionalProperties": False,
+}
 
 
 def forecast_router(node: Node) -> APIRouter:
@@ -107,7 +121,7 @@ def forecast_router(node: Node) -> APIRouter:
     @router.post(
         "/v1/forecast", response_model=None,
         responses=answers(FORECAST, 200, 400, 404, 413, 422, 503),
-        openapi_extra={"requestBody": schemas.body({"type": "object"}, "application/json")},
+        openapi_extra={"requestBody": schemas.body(_IN_BODY, "application/json")},
     )  # fmt: skip
     async def post_forecast(request: Request) -> Response:
         """Forecast for what the body asks: the same names as in the query, `targeting` as an object."""

@@ -49,7 +49,7 @@ _decode = msgspec.json.decode
 def wants_reasons(ext: Raw) -> bool:
     """Say whether a request's `ext` asks for the reasons of every imp without a bid.
 
-    Cost    a tenth of a microsecond where it does not.
+    Cost    0.2 to 0.4 us where it does not.
 
     >>> [wants_reasons(Raw(text)) for text in (b"", b'{"prebid": {"returnallbidstatus": true}}', b'{"a": 1}')]
     [False, True, False]

@@ -22,7 +22,7 @@ from tests.web.admin.conftest import HEADERS, KEY
 
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z, 09:00 in Seoul
 SECONDS = 60
-REQUESTS = 2 * SECONDS  # a second: one of everybody, one of few
+REQUESTS = 3 * SECONDS
 DAY = REQUESTS / SECONDS * 86_400
 OTHERS = [
     Advertiser(id="adv-2"),
@@ -44,9 +44,9 @@ class Clock:
 
 
 def people(second: int) -> list[Person]:
-    """Sixty women, all different; and the same three men again and again, who alone are in a segment."""
-    woman = Person(key=bytes([1, second]) + bytes(10), gender="F")
-    return [woman, Person(key=bytes([2, second % 3]) + bytes(10), gender="M", segments=("rare",))]
+    """Sixty women and sixty men, all different; and the same three others, who alone are in a segment."""
+    several = [Person(key=bytes([sex, second]) + bytes(10), gender="FM"[sex]) for sex in (0, 1)]
+    return [*several, Person(key=bytes([2, second % 3]) + bytes(10), gender="O", segments=("rare",))]
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +108,10 @@ def test_all_traffic_for_a_day(server: Server) -> None:
 
 #   asked                                                    requests    eligible    why
 TABLE = [
-    ({"targeting": {"gender": ["F"]}},                       DAY,        DAY / 2,    "sixty of them"),
-    ({"targeting": {"gender": {"exclude": ["M"]}}},          DAY,        DAY / 2,    ""),
+    ({"targeting": {"gender": ["F"]}},                       DAY,        DAY / 3,    "sixty of them"),
+    ({"targeting": {"gender": {"exclude": ["M"]}}},          DAY,        DAY * 2 / 3, "sixty are left out"),
+    ({"targeting": {"gender": {"exclude": ["O"]}}},          DAY,        DAY,        "three: not told apart"),
+    ({"targeting": {"segment": {"exclude": ["rare"]}}},      DAY,        DAY,        "the same three"),
     ({"targeting": {"region": {"exclude": ["US"]}}},         DAY,        DAY,        "nobody tells a region"),
     ({"targeting": {"hour": [[9, 14]]}},                     DAY / 4,    DAY / 4,    "a quarter of the day"),
     ({"targeting": {"placement": ["plc-1", "plc-2"]}},       DAY,        DAY,        ""),
@@ -136,10 +138,10 @@ def test_a_targeting(
 #   targeting                                                why
 FEW: list[tuple[dict[str, Any], str]] = [
     ({"segment": ["rare"]},                                  "three people, however many their requests"),
-    ({"gender": ["M"]},                                      "the same three"),
-    ({"segment": {"exclude": ["rare"]}, "gender": ["M"]},    "nobody: that is not told either"),
+    ({"gender": ["O"]},                                      "the same three"),
+    ({"segment": {"exclude": ["rare"]}, "gender": ["O"]},    "nobody: that is not told either"),
     ({"region": ["KR-11"]},                                  "nobody tells a region"),
-    ({"gender": ["M"], "placement": ["plc-1"]},              "narrower still"),
+    ({"gender": ["O"], "placement": ["plc-1"]},              "narrower still"),
     ({"keyword": ["yacht"]},                                 "a person's keyword, perhaps"),
     ({"keys": {"team": ["red"]}},                            "whatever that is, it may be a person's"),
 ]  # fmt: skip
@@ -158,7 +160,7 @@ def test_of_few_people_nothing_is_told(server: Server, targeting: dict[str, Any]
 def test_a_larger_sample_is_looked_at_before_people_are_too_few(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of forty decisions some twenty are women's; all of them together are enough."""
+    """Of forty decisions some thirteen are women's; all of them together are enough."""
     monkeypatch.setattr("app.flows.sampling.SAMPLE", 40)
     told = forecast(server, targeting={"gender": ["F"]})
     assert (told["suppressed"], told["basis"]["sampled"]) == (None, REQUESTS)
