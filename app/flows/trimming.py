@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # the worker needs a node's kernels only to look at snapshots
 LOG = structlog.get_logger()
 TRIM_S = 60.0
 SLACK_MS = HOUR_MS  # a report that began with an older line may still be under way
+READS = 8  # of snapshots, some of which may be replaced meanwhile
 LEAST_SNAPSHOTS = 2  # one alone would be all that is left of what is trimmed
 
 
@@ -121,15 +122,25 @@ def _flaw_of_archive(folder: Path, hours: list[int], trimmed: int, upto: int) ->
 
 
 def _flaw_of_snapshots(folder: Path, columns: int, upto: int) -> str:
-    """Come up from the oldest and from the newest snapshot, as a node would."""
+    """Come up from the oldest and from the newest snapshot, as a node would.
+
+    One that is gone by the time it is read was replaced by a later one, and another is looked at.
+    """
     from app.flows.snapshotting import restored
 
-    listed = [each for each in snapshots.listing(folder) if each.reason is None]
-    if len(listed) < LEAST_SNAPSHOTS or listed[-1].position < upto:
-        return f"fewer than {LEAST_SNAPSHOTS} snapshots are kept, or none reaches back to {upto}"
-    for each in (listed[-1], listed[0]):
+    proven: set[Path] = set()
+    for _ in range(READS):
+        listed = [each for each in snapshots.listing(folder) if each.reason is None]
+        if len(listed) < LEAST_SNAPSHOTS or listed[-1].position < upto:
+            return f"fewer than {LEAST_SNAPSHOTS} snapshots are kept, or none reaches back to {upto}"
+        unread = [each.path for each in (listed[-1], listed[0]) if each.path not in proven]
+        if not unread:
+            return ""
         try:
-            restored(each.path, columns)
+            restored(unread[0], columns)
         except snapshots.Damaged as error:
-            return f"{each.path.name}: {error.reason}"
-    return ""
+            if (unread[0] / snapshots.MANIFEST).exists():
+                return f"{unread[0].name}: {error.reason}"
+        else:
+            proven.add(unread[0])
+    return "snapshots are replaced faster than they are read"

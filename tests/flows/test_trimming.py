@@ -234,6 +234,23 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+def test_a_snapshot_that_is_replaced_while_it_is_read_is_no_damage(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, read_paths = snapshots.read, list[Path]()
+
+    def pruned(path: Path) -> snapshots.Snapshot:
+        if not read_paths:
+            (path / snapshots.MANIFEST).unlink()
+        read_paths.append(path)
+        return read(path)
+
+    monkeypatch.setattr(snapshots, "read", pruned)
+    listed = [each.path for each in snapshots.listing(data / "snapshots")]
+    assert trimming.prove(data, COLUMNS, 1) == ""
+    assert read_paths == [listed[-1], listed[-2], listed[0]]
+
+
 def test_no_line_behind_a_kept_snapshot_goes(tmp_path: Path) -> None:
     async def work(node: Node, clock: Clock) -> None:
         await play(node, clock)
