@@ -18,6 +18,7 @@ from typing import TextIO
 
 PARTS = (
     "kernel",
+    "controls",
     "request",
     "latency",
     "overload",

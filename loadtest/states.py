@@ -5,9 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.domain import ids
-from app.domain.catalogue import AdGroup, Advertiser, Campaign, Creative, Placement, Pricing, Publisher, Thing
+from app.domain.catalogue import (
+    AdGroup,
+    Advertiser,
+    Campaign,
+    Creative,
+    FrequencyCap,
+    Placement,
+    Pricing,
+    Publisher,
+    Rule,
+    Targeting,
+    Thing,
+)
 from app.domain.lines import Catalogued, Configured, Entry, FoldSettings, Line, Ticked
 from app.domain.requests import AdRequest, Ask, Person, Surroundings
 from app.state.apply import apply
@@ -22,27 +35,34 @@ ADVERTISERS_SHARE, CAMPAIGNS_SHARE, AD_GROUPS_SHARE = 0.075, 0.15, 0.35
 AD_SPREAD, REQUEST_SPREAD, CROSS_SPREAD = 0.5, 0.25, 0.05
 
 
-def live_state(ads: int, columns: int = 16_384, seed: int = 1) -> State:
-    """Make a state of `ads` banners of one size without targeting, bids log-normal, every weight drawn.
+def live_state(
+    ads: int, columns: int = 16_384, seed: int = 1, *, targeted: bool = False, capped: bool = False,
+    weights: NDArray[np.float32] | None = None,
+) -> State:  # fmt: skip
+    """Make a state of `ads` banners of one size, bids log-normal, every weight drawn, or those of another.
 
     Cost    a few seconds for 10,000 ads: every row of the matrix is written.
     """
     random = np.random.default_rng(seed)
     state = State(columns=columns)
     lines: list[Line] = [Configured(at_ms=NOW_MS, settings=FoldSettings()), Ticked(at_ms=NOW_MS)]
-    lines += [Catalogued(at_ms=NOW_MS, thing=thing) for thing in _things(ads, random)]
+    lines += [Catalogued(at_ms=NOW_MS, thing=thing) for thing in _things(ads, random, targeted, capped)]
     for line in lines:
         apply(state, Entry(state.position + 1, line))
+    state.model.touched[:] = True  # the weights are written, not learned
+    if weights is not None:
+        state.model.w = weights
+        return state
     w, width = state.model.w, state.catalogue.width
     for row in range(len(w)):
         w[row, :width] = random.normal(0.0, CROSS_SPREAD, width)
-    state.model.touched[:] = True  # the weights are written, not learned
     w[0, :width] = random.normal(0.0, AD_SPREAD, width)
     w[:, 0] = random.normal(0.0, REQUEST_SPREAD, len(w))
     return state
 
 
-def _things(ads: int, random: np.random.Generator) -> Iterator[Thing]:
+def _things(ads: int, random: np.random.Generator, targeted: bool, capped: bool) -> Iterator[Thing]:
+    caps = (FrequencyCap(count=3, per="day"),) if capped else ()
     advertisers, campaigns, groups = (
         max(2, round(ads * share)) for share in (ADVERTISERS_SHARE, CAMPAIGNS_SHARE, AD_GROUPS_SHARE)
     )
@@ -53,17 +73,31 @@ def _things(ads: int, random: np.random.Generator) -> Iterator[Thing]:
         category = f"IAB{number % 20 + 1}"
         yield Advertiser(id=f"adv-{number}", category=category, domain=f"adv-{number}.example")
     for number in range(campaigns):
-        yield Campaign(id=f"cmp-{number}", advertiser_id=f"adv-{number % advertisers}")
+        yield Campaign(id=f"cmp-{number}", advertiser_id=f"adv-{number % advertisers}", frequency_cap=caps)
     for number in range(groups):
         per_view = number % 4 == 0
         bid_micros = int((6_000 if per_view else 1_000) * random.lognormal(0.0, 0.25)) * 1_000_000
         pricing = Pricing(kind="cpm" if per_view else "cpc", bid_micros=bid_micros)
-        yield AdGroup(id=f"grp-{number}", campaign_id=f"cmp-{number % campaigns}", pricing=pricing)
+        yield AdGroup(
+            id=f"grp-{number}", campaign_id=f"cmp-{number % campaigns}", pricing=pricing, frequency_cap=caps,
+            targeting=_targeting(number) if targeted else Targeting(),
+        )  # fmt: skip
     for number in range(ads):
         yield Creative(
             id=f"crt-{number}", ad_group_id=f"grp-{number % groups}", format="banner", width=SIZE[0],
             height=SIZE[1], landing_url="https://shop.example/", categories=(f"IAB{number % 20 + 1}",),
+            frequency_cap=caps,
         )  # fmt: skip
+
+
+def _targeting(number: int) -> Targeting:
+    """Four dimensions, wide enough that about half of the ads stay in."""
+    return Targeting(
+        gender=Rule(include=("F", "M") if number % 3 else ("FM"[number % 2],)),
+        age=Rule(include=((14 + number % 20, 60 + number % 20),)),
+        region=Rule(exclude=(f"KR-{number % 97}", f"KR-{number * 7 % 97}")),
+        device=Rule(include=("mobile", "tablet") if number % 5 else ("desktop",)),
+    )
 
 
 def request_of(number: int) -> AdRequest:

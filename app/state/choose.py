@@ -35,6 +35,7 @@ _BELOW_FLOOR = REASON_NUMBER["below_floor"]
 _OUTBID = REASON_NUMBER["outbid"]
 _NOBODY = np.zeros(0, dtype=np.int64)
 _UNKNOWN = Person()
+_MIXING = 0x9E3779B1
 _MEASURED = 15  # a mask: what exploration costs is measured in one decision of 16
 
 
@@ -275,7 +276,8 @@ class Chooser:
         what outbids the first who is not.
         """
         settings = self.state.settings
-        if crc32(decision_id) >= settings.uniform_share * 2**32:
+        chance = crc32(decision_id) * _MIXING % 2**32  # its own top bits already name who takes part
+        if chance >= settings.uniform_share * 2**32:
             return pick, 0.0
         best: list[ranking.Pick] = []
         bounds: list[float] = []
@@ -286,8 +288,8 @@ class Chooser:
             pick = self.pick(slate, decision_id)
         for each, bound in zip(best, bounds, strict=True):
             self.bound[each.at] = bound
-        chance = blake2b(decision_id, digest_size=8, person=b"lots").digest()
-        drawn = best[int.from_bytes(chance, "little") % len(best)]
+        lot = int.from_bytes(blake2b(decision_id, digest_size=8, person=b"lots").digest(), "little")
+        drawn = best[lot % len(best)]
         edge = pick.best, pick.score
         if pick.best >= 0 and slate.party[pick.best] == slate.party[drawn.best]:
             edge = pick.rival, pick.rival_score
