@@ -73,7 +73,6 @@ _log = logging.getLogger(__name__)
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Record).decode
 _key_of = msgspec.msgpack.Decoder(_Keyed).decode
-_LIST_OF = b"\xdd"  # how MessagePack begins a list whose length is in the next four bytes
 _split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 # Records come in the order of their positions, so `number`, that of a batch's first, orders by position too.
@@ -331,15 +330,9 @@ class DecisionStore(DecisionReader):
     def _insert(self, records: Sequence[_Encoded]) -> None:
         for start in range(0, len(records), _BATCH):
             batch = records[start : start + _BATCH]
-            body = _LIST_OF + len(batch).to_bytes(4, "big") + b"".join([each.body for each in batch])
-            row = (
-                self._next + start,
-                len(batch),
-                batch[0].position,
-                batch[-1].position,
-                batch[0].at_ms,
-                body,
-            )
+            body = _encode([msgspec.Raw(each.body) for each in batch])
+            first, last = batch[0], batch[-1]
+            row = (self._next + start, len(batch), first.position, last.position, first.at_ms, body)
             self._connection.execute(_INSERT, row)
         if records:
             entries = _entries(self._next, records)
