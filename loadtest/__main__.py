@@ -25,6 +25,7 @@ PARTS = (
     "size",
     "learning",
     "exploration",
+    "compare",
     "money",
     "restart",
     "week",

@@ -6,7 +6,7 @@ this placement. Each level adds the values of one field, and its rate starts as 
 segment; `hctr_plain` is the slow twin with a dictionary.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 import numpy as np
@@ -20,7 +20,7 @@ DEPTH = 2
 BITS = 22
 LEAST_P = 1e-7
 NO_LEVEL = 127
-_ABILITIES: frozenset[Ability] = frozenset({"online", "additive", "unlearns"})
+_ABILITIES: frozenset[Ability] = frozenset({"online", "additive", "unlearns", "merges"})
 _Function = TypeVar("_Function", bound=Callable[..., object])
 Levels = NDArray[np.int8]
 
@@ -143,4 +143,10 @@ def hctr_learner(
         lambda state, samples: run(state, samples, 0.0),
         lambda state, samples: run(state, samples, 1.0),
         unlearn,
+        summed,
     )
+
+
+def summed(base: State, parts: Sequence[State]) -> State:
+    """Counts are sums: those of the base, and what each part added. Exact."""
+    return {name: counts + sum(part[name] - counts for part in parts) for name, counts in base.items()}

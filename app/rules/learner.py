@@ -5,7 +5,7 @@ samples they are given, and of nothing else. What it is able to do beyond that i
 laws that all of them pass, and those that come with each ability, stand in `tests/rules/learner_laws.py`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -23,7 +23,8 @@ NOTHING = -1  # fills a sample's places up where fewer than the widest sample's 
 # online      learning a log in any cuts gives what learning it in one call gives
 # additive    an impression and its click, each learned by itself, teach what both together do
 # unlearns    what was just learned can be taken back
-Ability = Literal["online", "additive", "unlearns"]
+# merges      states learned apart from one base can be made one
+Ability = Literal["online", "additive", "unlearns", "merges"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ class Learner:
 
     `learn` predicts each sample, then learns it, in order, and gives the predictions made before; `unlearn`
     takes back samples learned with those predictions, the newest first. Both change the state's arrays.
+    `merge` makes one state of the base that several states began at, and of those states.
     """
 
     name: str
@@ -133,6 +135,7 @@ class Learner:
     predict: Callable[[State, Samples], F64]
     learn: Callable[[State, Samples], F64]
     unlearn: Callable[[State, Samples, F64], None] | None = None
+    merge: Callable[[State, Sequence[State]], State] | None = None
 
 
 def used_bytes(state: State) -> int:

@@ -186,3 +186,25 @@ def takes_back(make: Make, kept: Samples, false: Samples) -> None:
     learner.unlearn(state, false, learner.learn(state, false))
     for name, array in state.items():
         assert array == pytest.approx(before[name], rel=1e-6, abs=1e-7), name
+
+
+def merges(make: Make, base: Samples, one: Samples, other: Samples, exact: bool) -> None:
+    """A single part comes out as it is; their order is nothing; what is exact is what one pass gives."""
+    learner = make(SPACE)
+    assert learner.merge is not None
+    start, _ = learned(make, base)
+    parts = [copy_of(start), copy_of(start)]
+    learner.learn(parts[0], one)
+    learner.learn(parts[1], other)
+    alone = learner.merge(start, parts[:1])
+    assert learner.predict(alone, one) == pytest.approx(learner.predict(parts[0], one), rel=1e-5)
+    both, swapped = learner.merge(start, parts), learner.merge(start, parts[::-1])
+    for name, array in both.items():
+        assert array == pytest.approx(swapped[name], rel=1e-6, abs=1e-9), name
+        assert np.isfinite(array).all()
+    is_a_probability(learner.predict(both, other))
+    if exact:
+        learner.learn(start, one)
+        learner.learn(start, other)
+        for name, array in both.items():
+            assert array == pytest.approx(start[name]), name

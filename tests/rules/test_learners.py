@@ -16,6 +16,7 @@ from app.rules.ftrl_learner import ftrl_learner, main_learner
 from app.rules.hctr import default_levels, hctr_learner
 from app.rules.hctr_plain import PlainHctr
 from app.rules.learner import F64, NOTHING, Ability, Learner, Samples, Space, State, fields_of, side_by_side
+from app.rules.sampling import down_sampled
 from tests.rules import learner_laws as laws
 from tests.rules.learner_laws import SPACE, Make, filled, logs
 
@@ -27,6 +28,7 @@ class Row:
     make: Make
     abilities: set[Ability]
     additive_within_logit: float = 0.0
+    merges_exactly: bool = False
 
 
 def _sparse(space: Space) -> Learner:
@@ -37,12 +39,18 @@ def _small_hctr(space: Space) -> Learner:
     return hctr_learner(space, bits=10)
 
 
-#   name           learner                abilities                          apart from joined, and why
+def _down_sampled(space: Space) -> Learner:
+    return down_sampled(ftrl_learner, space, keep=0.5)
+
+
+ALL: set[Ability] = {"online", "additive", "unlearns", "merges"}
+#   name                       learner         abilities    apart from joined, merges exactly, and why
 LEARNERS = {
-    "ftrl":    Row(ftrl_learner,  {"online", "additive", "unlearns"},  0.5),  # the weights move in between
-    "main":    Row(main_learner,  {"online", "additive", "unlearns"},  0.5),
-    "ftrl, L1": Row(_sparse,      {"online", "additive", "unlearns"},  2.0),
-    "hctr":    Row(_small_hctr,   {"online", "additive", "unlearns"},  1e-9),  # counts are sums
+    "ftrl":                Row(ftrl_learner,   ALL,         0.5),         # the weights move in between
+    "main":                Row(main_learner,   ALL,         0.5),
+    "ftrl, L1":            Row(_sparse,        ALL,         2.0),
+    "hctr":                Row(_small_hctr,    ALL,         1e-9, True),  # counts are sums
+    "ftrl, down-sampled":  Row(_down_sampled,  {"online"}),               # a click may find nothing to join
 }  # fmt: skip
 EVENTS = [(1.0, 0.0), (1.0, 1.0)]
 
@@ -61,6 +69,7 @@ def test_a_learner_is_able_to_what_its_row_says(name: str) -> None:
     learner = LEARNERS[name].make(SPACE)
     assert learner.abilities == LEARNERS[name].abilities
     assert (learner.unlearn is not None) == ("unlearns" in learner.abilities)
+    assert (learner.merge is not None) == ("merges" in learner.abilities)
 
 
 @every_learner
@@ -116,6 +125,12 @@ def test_additive(name: str, samples: Samples) -> None:
 @given(logs(), logs(EVENTS, most=5))
 def test_unlearns(name: str, kept: Samples, false: Samples) -> None:
     laws.takes_back(LEARNERS[name].make, kept, false)
+
+
+@able("merges")
+@given(logs(EVENTS), logs(EVENTS), logs(EVENTS))
+def test_merges(name: str, base: Samples, one: Samples, other: Samples) -> None:
+    laws.merges(LEARNERS[name].make, base, one, other, LEARNERS[name].merges_exactly)
 
 
 # ------------------------------------------------------------------------------------ the laws can fail
