@@ -31,7 +31,7 @@ def estimates(one: Judged) -> dict[str, Estimate]:
     return {"ips": one.ips, "snips": one.snips, "doubly robust": one.doubly_robust}
 
 
-@pytest.mark.parametrize("policy", ["uniform", "best"])
+@pytest.mark.parametrize("policy", ["uniform", "best", "mixed"])
 def test_intervals_hold_the_truth_as_often_as_they_say(policy: str) -> None:
     """Sixty logs; the model of the doubly robust estimate knows the ads' rates and nothing of people.
 
@@ -43,7 +43,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say(policy: str) -> None:
     for seed in range(60):
         decisions, truth = draw_decisions(market(), BanditPlan(2_000, ACTIONS, seed=seed))
         expected = np.broadcast_to(truth.mean(axis=0), truth.shape)
-        of_policy = greedy(truth) if policy == "best" else np.full(truth.shape, 1.0 / ACTIONS)
+        share = {"uniform": 0.0, "best": 1.0, "mixed": 0.5}[policy]
+        of_policy = share * greedy(truth) + (1.0 - share) / ACTIONS
         value = float((of_policy * truth).sum(axis=1).mean())
         for name, one in estimates(judge(policy, decisions, of_policy, expected)).items():
             held[name] += one.low <= value <= one.high
