@@ -24,8 +24,11 @@ from app.domain.lines import Sender
 SOURCE_BYTES = 8
 REMEMBERED = 65_536
 MAX_AGENT = 512
-# What every browser since 1998 begins with, and what television sets and consoles put before it.
-_BROWSER = re.compile(r"(?:Mozilla/\d|Opera/\d|Dalvik/\d|HbbTV/|Roku/)")
+# What every browser since 1998 begins with, and what television sets, consoles, apps and players put there.
+_BROWSER = re.compile(
+    r"(?:Mozilla|Chrome|Opera|Dalvik|HbbTV|Roku|AppleCoreMedia|stagefright|ExoPlayer|VLC)\b"
+    r"|.* (?:CFNetwork|ExoPlayerLib|AndroidXMedia3)/\d"
+)
 # The usual suspects, before some thirty expressions of the list are tried.
 _PLAIN_BOT = re.compile(
     r"(?i:googlebot|bingbot|crawler|spider|headless|slurp)|^(?:curl|Wget|python-|Go-http)"

@@ -32,6 +32,8 @@ def judged(node: Node, request: AdRequest, ip: str | None, user_agent: str | Non
     if node.settings.fold.invalid_traffic == "off":
         return request
     flaw = node.clients.flaw(ip, user_agent)
+    if flaw == "non_browser" and request.surroundings.bundle:
+        flaw = ""  # an app names itself as it likes
     return msgspec.structs.replace(request, flaw=flaw) if flaw else request
 
 

@@ -33,6 +33,8 @@ AGENTS: list[tuple[str | None, str, str]] = [
     ("Mozilla/5.0 (compatible; AhrefsBot/7.0; +http://ahrefs.com/robot/)", "bot", "from the list"),
     ("curl/8.5.0", "bot", "a command"),
     ("python-requests/2.31", "bot", "a program"),
+    ("Kiosk/7 CFNetwork/1490.0.4 Darwin/23.2.0", "", "an app on a phone"),
+    ("AppleCoreMedia/1.0.0.21J354 (Apple TV; U; CPU OS 17_2 like Mac OS X)", "", "a player"),
     ("MyTracker 1.0", "non_browser", "nothing that a person looks at pages with"),
     ("", "non_browser", "a browser says what it is"),
     (None, "", "not told: held against nobody"),
