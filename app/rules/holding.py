@@ -36,9 +36,9 @@ def mean_lateness_s(
     Units   come in micros, charges a number; late and aged in micros x seconds (of what came, is held).
     Source  Chapelle 2014 (delayed feedback), its E and M steps in closed form for an exponential delay.
 
-    >>> come, n, late = np.array([0, 97e6, 97e6]), np.array([0, 97.0, 97.0]), np.array([0, 97e7, 97e7])
-    >>> mean_lateness_s(60.0, come, n, late, np.array([9.0, 0, 97e7]), np.array([0, 0, 0.0])).tolist()
-    [60.0, 11.5, 21.2]
+    >>> come, n, late = np.array([0, 99e6, 99e6]), np.array([0, 99.0, 99.0]), np.array([0, 99e7, 99e7])
+    >>> mean_lateness_s(60.0, come, n, late, np.array([9.0, 0, 99e7]), np.array([0, 0, 0.0])).tolist()
+    [60.0, 10.5, 20.4]
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         granted = TAKEN_FOR_GRANTED * come / charges

@@ -211,7 +211,7 @@ def test_some_bids_and_why_there_are_no_more(port: PublicPort) -> None:
 #   device                                         nbr   why
 DEVICES = [
     ({"ua": "Googlebot/2.1 (+http://www.google.com/bot.html)"}, 3, "a known crawler"),
-    ({"ua": "Shop/7 CFNetwork/1408"},                         4,    "no browser: suspected"),
+    ({"ua": "MyTracker 1.0"},                         4,    "no browser: suspected"),
     ({"ua": CHROME, "ip": "203.0.113.7"},          5,    "from a data centre"),
     ({"ua": CHROME, "ip": "8.8.8.8"},              None, "a person"),
     ({},                                           None, "nobody said"),
