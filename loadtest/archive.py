@@ -73,6 +73,8 @@ def run(argv: Sequence[str]) -> int:
     """Print the report; 0 when the archive keeps up."""
     options = _options(argv)
     if options.work:
+        if options.idle:
+            yield_to_the_node()
         print(json.dumps(work(options.work, options.seconds)))
         return 0
     say(facts("archive", argv))
@@ -90,7 +92,9 @@ def run(argv: Sequence[str]) -> int:
         (data / "kept.db").replace(data / "decisions.db")
         kept = _worked(data)
         say(_row("every decision is kept", kept))
-        return _beside(data, kept, options)
+        say(f"  an hour at {LINES_A_SECOND:,} lines/s takes "
+            f"{kept['cpu_s'] / kept['lines'] * LINES_A_SECOND:.1%} of a core")  # fmt: skip
+        return _beside(data, options) if options.seconds else 0
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
@@ -99,8 +103,9 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--hours", type=int, default=6)
     parser.add_argument("--lines", type=int, default=30_000, help="an hour")
     parser.add_argument("--rate", type=float, default=800.0, help="ad requests a second beside it")
-    parser.add_argument("--seconds", type=float, default=20.0, help="beside the node")
+    parser.add_argument("--seconds", type=float, default=20.0, help="beside the node; 0: leave that out")
     parser.add_argument("--work", type=Path, help="be the worker of this directory")
+    parser.add_argument("--idle", action="store_true", help="work when nobody else wants the processor")
     return parser.parse_args(argv)
 
 
@@ -214,8 +219,7 @@ def _again(record: Record, at_ms: int, chance: Random) -> Record:
 
 
 def work(data: Path, seconds: float) -> dict[str, float]:
-    """Archive hour after hour, for so long at most; tells what was done. Runs as the node's worker does."""
-    yield_to_the_node()
+    """Archive hour after hour, for so long at most; tells what was done."""
     above, folder = [(data / "above").read_bytes()], data / "archive"
     lines = bytes_written = 0
     started, cpu_s = perf_counter(), process_time()
@@ -232,15 +236,25 @@ def work(data: Path, seconds: float) -> dict[str, float]:
     return {"lines": lines, "seconds": took, "cpu_s": cpu_s, "bytes": bytes_written}
 
 
-def _started(data: Path, seconds: float) -> subprocess.Popen[bytes]:
-    """Start the worker on the servers' core."""
+def _started(data: Path, seconds: float, *idle: str) -> subprocess.Popen[bytes]:
+    """Start the worker on the servers' core; `--idle`: as a node does."""
     shutil.rmtree(data / "archive", ignore_errors=True)
-    command = [sys.executable, "-m", "loadtest", "archive", "--work", str(data), "--seconds", str(seconds)]
+    command = [
+        sys.executable,
+        "-m",
+        "loadtest",
+        "archive",
+        "--work",
+        str(data),
+        "--seconds",
+        str(seconds),
+        *idle,
+    ]
     return subprocess.Popen(pinned(command, SERVER_CORE), cwd=PROJECT, stdout=subprocess.PIPE, env=os.environ)
 
 
-def _worked(data: Path, seconds: float = 1e9) -> dict[str, float]:
-    with _started(data, seconds) as process:
+def _worked(data: Path) -> dict[str, float]:
+    with _started(data, 1e9) as process:
         assert process.stdout is not None
         done: dict[str, float] = json.loads(process.stdout.read())
     return done
@@ -257,7 +271,7 @@ def _row(name: str, done: dict[str, float]) -> str:
 # Beside a node.
 
 
-def _beside(data: Path, kept: dict[str, float], options: argparse.Namespace) -> int:
+def _beside(data: Path, options: argparse.Namespace) -> int:
     """Serve ads with and without the worker on the same core; 0 when it did as many lines as events came."""
     with on_core(LOAD_CORE) as core, running_node(options.creatives) as node:
         say(f"\nbeside a node on the same core, load on {core}, open loop:")
@@ -272,8 +286,6 @@ def _beside(data: Path, kept: dict[str, float], options: argparse.Namespace) -> 
         target(f"at least the {events:,.0f} events/s that came: {rate:,.0f} lines/s", rate >= events),
         target(f"at least {LINES_A_SECOND:,} lines/s: {rate:,.0f}", rate >= LINES_A_SECOND),
     ]
-    say(f"  an hour at {LINES_A_SECOND:,} lines/s takes {kept['cpu_s'] / kept['lines'] * LINES_A_SECOND:.1%} "
-        "of a core")  # fmt: skip
     return 0 if all(met) else 1
 
 
@@ -284,10 +296,13 @@ async def _served_beside(
         mix = await probe(pool, options.creatives)
         await warm_up(pool, mix)
         alone_ms, _ = await _traffic(pool, mix, options.rate, options.seconds / 2, 1)
-        process = _started(data, options.seconds)
+        process = _started(data, options.seconds, "--idle")
         assert process.stdout is not None
         told = asyncio.create_task(asyncio.to_thread(process.stdout.read))
         beside_ms, events = await _traffic(pool, mix, options.rate, options.seconds, 2, told)
+        if not told.done():
+            process.kill()
+            raise RuntimeError("the worker got no processor: this machine is busy with other things")
         done: dict[str, float] = json.loads(await told)
         process.wait()
     return alone_ms, beside_ms, done, events
