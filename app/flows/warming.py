@@ -70,8 +70,9 @@ def warm() -> None:
     agent_of("Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Chrome/131.0 Mobile Safari/537.36")
     state = State(columns=1_024, recent=16)
     watching = FoldSettings(
-        invalid_traffic="on", traffic_counters=64, traffic_limits="user_clicks=9/9,user_impressions=9/9"
-    )
+        invalid_traffic="on", traffic_counters=64, traffic_limits="user_clicks=9/9,user_impressions=9/9",
+        calibration_clicks=1, exploration="thompson", uniform_share=0.5,
+    )  # fmt: skip
     lines: list[Line] = [Configured(at_ms=0, settings=watching), Ticked(at_ms=1)]
     lines += [Catalogued(at_ms=1, thing=thing) for thing in _THINGS]
     for line in lines:
@@ -95,6 +96,7 @@ def warm() -> None:
     refunded = Refunded(at_ms=3, target_id=shown.event_id, target_position=position, target=shown)
     apply(state, Entry(position + 3, refunded))
     _be_seen_again(state, ad, request)
+    _explore(state, ad, request)
 
 
 def _be_seen_again(state: State, ad: ServedAd, request: AdRequest) -> None:
@@ -107,3 +109,14 @@ def _be_seen_again(state: State, ad: ServedAd, request: AdRequest) -> None:
     Chooser(state).choose(replace(request, person=person), ids.request_key(0, bytes(10)), 6)
     for _ in range(SEGMENTS // SWEPT_A_TICK):
         state.user_counters.sweep(100 * DAY_MS)
+
+
+def _explore(state: State, ad: ServedAd, request: AdRequest) -> None:
+    """Fit a curve, draw lots and measure what exploring costs: that takes a few decisions."""
+    liked = replace(ad, decision_id=bytes(13) + b"12", user=b"")
+    apply(state, Entry(state.position + 1, Shown(at_ms=7, ad=liked)))
+    apply(state, Entry(state.position + 1, Clicked(at_ms=5_000, ad=liked), Referred(state.position)))
+    apply(state, Entry(state.position + 1, Ticked(at_ms=6_000, explored=(2, 1))))
+    chooser = Chooser(state)
+    for number in range(40):
+        chooser.choose(request, ids.request_key(0, number.to_bytes(10, "big")), 6_000)
