@@ -17,8 +17,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import parent_process
 from multiprocessing.connection import wait
+from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -137,10 +138,10 @@ async def open_node(
         counters.applied(state, entry, outcome)
         just_served.applied(entry.line)
 
-    workers = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_calm_worker)
+    workers = ProcessPoolExecutor(1, mp_context=_CalmContext(), initializer=_calm_worker)
     # A process of its own, for an hour at a time: reports and imports do not wait for it, nor does it stay.
     archivers = ProcessPoolExecutor(
-        1, mp_context=get_context("spawn"), initializer=_calm_worker, max_tasks_per_child=1
+        1, mp_context=_CalmContext(), initializer=_calm_worker, max_tasks_per_child=1
     )
     node = Node(
         settings=settings.node(data, public_url, loopback=loopback),
@@ -347,10 +348,22 @@ def _end(workers: ProcessPoolExecutor) -> None:
         process.kill()
 
 
+class _CalmProcess(SpawnProcess):
+    """A worker that gives way to the loop from its first import on."""
+
+    def start(self) -> None:
+        super().start()
+        assert self.pid is not None
+        yield_to_the_node(self.pid)
+
+
+class _CalmContext(SpawnContext):
+    Process = _CalmProcess
+
+
 def _calm_worker() -> None:
-    """Workers give way to the loop, and leave Ctrl-C to the node."""
+    """Workers leave Ctrl-C to the node."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    yield_to_the_node()
     threading.Thread(target=_die_with_the_node, daemon=True).start()
 
 
