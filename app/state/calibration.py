@@ -25,7 +25,7 @@ WHOLE = 0
 STRENGTH_CLICKS = 30.0
 # With fewer clicks than this share of the memory nothing is put right; fully with twice as many.
 LEAST_SHARE = 0.2
-FITTED_A_TICK = 64
+FITTED_A_TICK = 8
 CLICKS, PREDICTED = 0, 1
 
 
@@ -84,7 +84,7 @@ class Calibration:
     def tick(self) -> bytes:
         """Fit the whole and the next stale slices; returns what to mix into the hash.
 
-        Cost    some 20 us for each slice.
+        Cost    some 50 us for each slice.
         """
         if WHOLE not in self.stale or not self.memory_clicks:
             return b""
