@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+_GONE = ".gone-"
 HOUR_MS = 3_600_000
 Part = NDArray[Any] | bytes
 
@@ -160,9 +161,11 @@ def prune(folder: Path, keep: int, hourly_for_hours: int, now_ms: int) -> list[P
     kept.update(by_hour.values())
     doomed = [each.path for each in sound if each.path not in kept]
     for path in doomed:
-        # The manifest goes first: half-deleted, a snapshot is a damaged one and never a smaller one.
-        (path / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(path)
+        # Out of the list at once: a kill in the middle leaves none damaged, and the next call ends it.
+        shutil.rmtree(folder / f"{_GONE}{path.name}", ignore_errors=True)
+        path.rename(folder / f"{_GONE}{path.name}")
+    for path in folder.glob(f"{_GONE}*"):
+        shutil.rmtree(path, ignore_errors=True)
     return doomed
 
 

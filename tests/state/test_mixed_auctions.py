@@ -123,8 +123,9 @@ def test_the_price_is_the_least_that_keeps_the_slot_and_no_bid_above_it_changes_
         world.change("ad_group", win.ad_group_id, pricing=changed)
         return decide(world, "plc-2", key)[0]
 
+    # At the price itself it ties with who set it, and the tie may turn: a micro more keeps the slot.
     offered = win.price_micros + (win.bid_micros - win.price_micros) * share // 1000
-    for bid in (max(1, offered), win.bid_micros * 2):
+    for bid in (max(win.price_micros + 1, offered), win.bid_micros * 2):
         again = with_bid(bid)
         assert again is not None
         assert (again.creative_id, again.price_micros) == (win.creative_id, win.price_micros)
