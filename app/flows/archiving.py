@@ -35,6 +35,7 @@ from app.flows.reporting import in_worker, packed_above, verdicts_until
 from app.flows.tallies import FORGOTTEN
 from app.journal.archive import HourFacts, HourWriter
 from app.journal.decisions import KEY_BYTES, DecisionReader
+from app.journal.folders import sole_writer
 from app.journal.reader import SqliteReader
 from app.rules.features import BLOCKS
 from app.state.catalogue import column_keys
@@ -147,13 +148,14 @@ def run_archive(data: Path, hour: int, upto: int, above: list[bytes]) -> HourFac
     try:
         after = reader.position_at(hour * HOUR_MS - 1)
         through = min(upto, reader.position_at((hour + 1) * HOUR_MS - 1))
-        part = Part(HourWriter(data / "archive", hour), reader, decisions, parents)
-        for rows in reader.scan(after, through, _LINES):
-            part.take(rows)
-            if len(part) >= PART_ROWS:
-                part.write()
-        part.write()
-        return part.writer.finish(after, max(after, through))
+        with sole_writer(data / "archive"):
+            part = Part(HourWriter(data / "archive", hour), reader, decisions, parents)
+            for rows in reader.scan(after, through, _LINES):
+                part.take(rows)
+                if len(part) >= PART_ROWS:
+                    part.write()
+            part.write()
+            return part.writer.finish(after, max(after, through))
     finally:
         reader.close()
         decisions.close()

@@ -9,7 +9,6 @@ never changed afterwards. Hours follow each other without a gap. What the column
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ import msgspec
 import polars as pl
 
 from app.domain.ids import HOUR_MS
+from app.journal.folders import sync_folder
 
 SCHEMA = 1
 FACTS = "hour.json"
@@ -41,7 +41,7 @@ class HourFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HourWriter:
-    """Writes one hour, a part at a time. One process may write at a time.
+    """Writes one hour, a part at a time, within `sole_writer` of the folder.
 
     Errors  OSError when the disk refuses; then a folder is left behind that the next writer removes.
     """
@@ -50,7 +50,6 @@ class HourWriter:
         self.hour = hour
         self.rows: dict[str, int] = {}
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob("making-*"):
             shutil.rmtree(leftover)
         self._making = folder / f"making-{hour}"
@@ -87,15 +86,15 @@ class HourWriter:
             fsync(file.fileno())
         for place in (*self._making.iterdir(), self._making):
             if place.is_dir():
-                _sync(place)
+                sync_folder(place)
         final = path_of(self._folder, self.hour)
         final.parent.mkdir(exist_ok=True)
-        _sync(self._folder)
+        sync_folder(self._folder)
         if final.exists():
             shutil.rmtree(self._making)
         else:
             self._making.rename(final)
-            _sync(final.parent)
+            sync_folder(final.parent)
         return facts
 
 
@@ -161,11 +160,3 @@ def files(folder: Path, some: range | list[int], kind: str) -> list[str]:
         for hour in some
         for path in sorted((path_of(folder, hour) / f"kind={kind}").glob("part-*.parquet"))
     ]
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fsync(handle)
-    finally:
-        os.close(handle)

@@ -7,6 +7,8 @@ from collections.abc import Collection
 from hashlib import sha256
 from pathlib import Path
 
+from app.journal.folders import sync_folder
+
 
 def write_list(folder: Path, name: str, content: bytes) -> None:
     """Write a list durably, readable by its owner alone; one that is there already stays as it is."""
@@ -21,11 +23,7 @@ def write_list(folder: Path, name: str, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     making.replace(path)
-    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_folder(folder)
 
 
 def read_list(folder: Path, name: str) -> bytes:

@@ -20,6 +20,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from app.journal.folders import sole_writer, sync_folder
+
 SCHEMA = 1
 MANIFEST = "manifest.json"
 _GONE = ".gone-"
@@ -84,23 +86,28 @@ def write(folder: Path, position: int, parts: Mapping[str, Part], facts: dict[st
     Shape   arrays of any shape, C order on disk. `facts` is what JSON can carry; `at_ms` in it is the
             snapshot's time, by which `prune` keeps one an hour.
     Errors  ValueError on a part that is not of plain numbers. OSError when the disk refuses; then nothing
-            but a temporary directory is left, which the next write removes. One process may write at a time.
+            but a temporary directory is left, which the next write removes.
+    Cost    it waits while another process writes into the same folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for leftover in (*folder.glob("making-*"), *folder.glob("replaced-*")):
-        shutil.rmtree(leftover)
+    with sole_writer(folder):
+        for leftover in (*folder.glob("making-*"), *folder.glob("replaced-*")):
+            shutil.rmtree(leftover)
+        return _write(folder, position, parts, facts)
+
+
+def _write(folder: Path, position: int, parts: Mapping[str, Part], facts: dict[str, Any]) -> Path:
     final = folder / f"snapshot-{position:016d}"
     making = folder / f"making-{position:016d}"
     making.mkdir()
     described = tuple(_write_part(making, name, part) for name, part in parts.items())
     content = msgspec.json.encode(_Manifest(SCHEMA, position, facts, described))
     _write_file(making / MANIFEST, content + _SEAL + sha256(content).hexdigest().encode())
-    _sync_folder(making)
+    sync_folder(making)
     replaced = folder / f"replaced-{position:016d}"
     if final.exists():
         final.rename(replaced)
     making.rename(final)
-    _sync_folder(folder)
+    sync_folder(folder)
     shutil.rmtree(replaced, ignore_errors=True)
     return final
 
@@ -201,14 +208,6 @@ def _write_file(path: Path, data: bytes | memoryview) -> None:
             file.write(data[start : start + PIECE])
             os.fdatasync(file.fileno())  # little by little: the journal's own syncs wait behind a large one
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read_manifest(path: Path) -> _Manifest:
