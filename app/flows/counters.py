@@ -70,7 +70,15 @@ class Counters:
         self.shed = self._counter("shed", "Work refused under load, by reason", ["reason"])
         self.lost = self._counter("lost", "Decision records and feedback dropped")
         self.loop_lag = self._gauge("loop_lag_seconds", "How late the loop was at the last tick")
-        self.learning = self._gauge("learning", "1 while impressions are learned, 0 on a silent click stream")
+        self.learning = self._gauge(
+            "learning", "1 while impressions are learned, 0 where the node's whole click stream is silent"
+        )
+        self.silent = self._gauge(
+            "silent_click_streams", "Publishers and placements whose clicks stopped to come"
+        )
+        self.held_clicks = self._counter(
+            "held_predicted_clicks", "Of the clicks predicted, those of impressions held from learning"
+        )
         self.user_counters = self._gauge("user_counters", "Counters of frequency caps and views")
         self.user_counters_lost = self._gauge(
             "user_counters_lost", "Impressions not counted to a person, for want of room"
@@ -97,7 +105,9 @@ class Counters:
             self._reliability(state)
             self.exploration_cost.set(state.exploration.cost)
             self.exploration_factor.set(state.exploration.factor)
-            self.learning.set(0 if state.silent() else 1)
+            silent = state.silence.silent()
+            self.learning.set(0 if WHOLE in silent else 1)
+            self.silent.set(len(silent) - (WHOLE in silent))
             self.user_counters.set(state.user_counters.total)
             self.user_counters_lost.set(state.user_counters.lost)
             self.throttled.set(int((state.pacing.of("throttle") < 1.0).sum()))
@@ -119,6 +129,8 @@ class Counters:
         match line:
             case Shown():
                 self.predicted_clicks.inc(line.ad.pctr)
+                if outcome.verdicts[0][1].fate == "skipped":
+                    self.held_clicks.inc(line.ad.pctr)
             case Clicked():
                 self.clicks.inc()
                 self.predicted_conversions.inc(line.ad.pcvr)

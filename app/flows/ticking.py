@@ -13,6 +13,7 @@ from app.domain.ids import DAY_MS
 from app.domain.lines import Lost, Ticked
 from app.domain.refusals import Busy
 from app.flows.node import Gathered, Node
+from app.flows.silence import tell_of_silence
 from app.flows.traffic import take_back
 
 TICK_S = 1.0
@@ -56,6 +57,7 @@ async def tick_forever(node: Node) -> None:
     """Tick each second; measures how late the loop was."""
     due = perf_counter() + TICK_S
     lost = ticks = 0
+    silent: frozenset[int] = frozenset()
     while True:
         await asyncio.sleep(max(0.0, due - perf_counter()))
         node.counters.loop_lag.set(max(0.0, perf_counter() - due))
@@ -63,6 +65,7 @@ async def tick_forever(node: Node) -> None:
         node.counters.lost.inc(lost - before)
         due = max(due + TICK_S, perf_counter())
         await node.submit(tick_line(node))
+        silent = tell_of_silence(node, silent)
         await _take_back(node)
         ticks += 1
         if ticks % LOST_EVERY_TICKS == 0:

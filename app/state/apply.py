@@ -120,12 +120,14 @@ def _shown(state: State, entry: Entry, line: Shown) -> Outcome:
         return _shown_invalid(state, entry, line, code)
     billed, unbilled = charge(state, ad, "impression", line.at_ms)
     fate, p = SKIPPED, 0.0
-    if not state.silent():
+    streams = state.silence.streams_of(state.row_of(ad.placement_id), ad.publisher_id)
+    if not state.silence.holds(streams):
         fate = LEARNED
         p = state.model.learn(ad.rows, ad.columns, state.prior_of(ad.placement_id), 1.0, 0.0)
         state.calibration.shown(state.row_of(ad.placement_id), p)
     state.recent.add(entry.position, line.at_ms, ad.pctr, p, fate, billed, acted_ms(line))
     state.progress.shown(ad.pctr)
+    state.silence.shown(streams, ad.pctr)
     state.quality.shown(ad.creative_id)
     event = line.event_id
     outcome = Outcome(
@@ -143,10 +145,13 @@ def _shown_invalid(state: State, entry: Entry, line: Shown, code: str) -> Outcom
     """Take note of an impression that nobody saw: it bills and teaches nothing, and its click is invalid."""
     ad, event = line.ad, line.event_id
     seeming = quote(state, ad, "impression", line.at_ms)
+    streams = state.silence.streams_of(state.row_of(ad.placement_id), ad.publisher_id)
     state.recent.add(entry.position, line.at_ms, ad.pctr, 0.0, INVALID, 0)
     let_go(state, ad)
     outcome = Outcome(
-        Receipt(event, entry.position, "counted", 0, 0, False, code, seeming, not state.silent()),
+        Receipt(
+            event, entry.position, "counted", 0, 0, False, code, seeming, not state.silence.holds(streams)
+        ),
         [(event, Verdict("invalid", code=code))],
     )
     state.mix(struct.pack("<q", entry.position), event, code.encode())
@@ -209,6 +214,7 @@ def _settle_click(
     p_trial = try_click(state, line, learned)
     state.recent.add_click(impression_position, position, p, billed, p_trial)
     state.progress.clicked()
+    _hear(state, ad)
     note_act(state, "click", ad, line.at_ms)
     state.mix(struct.pack("<qddqq", position, p, p_trial, billed, unbilled), event, ad.rows, ad.columns)
     verdict = Verdict("learned" if learned else "skipped", billed, unbilled, code)
@@ -222,11 +228,16 @@ def _clicked_invalid(
 ) -> Outcome:
     """Take note of a click that nobody meant. The click stream is alive all the same."""
     ad, event = line.ad, line.event_id
-    state.progress.unanswered = 0.0
+    _hear(state, ad)
     seeming = quote(state, ad, "click", line.at_ms)
     state.mix(struct.pack("<q", position), event, code.encode())
     receipt = Receipt(event, position, "counted", 0, 0, False, code, seeming, learned)
     return Outcome(receipt, [(event, Verdict("invalid", code=code))])
+
+
+def _hear(state: State, ad: ServedAd) -> None:
+    """Note that the click streams of an ad's place are alive."""
+    state.silence.heard(state.silence.streams_of(state.row_of(ad.placement_id), ad.publisher_id))
 
 
 def _take_along(state: State, record: Any, ad: ServedAd) -> None:

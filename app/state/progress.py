@@ -16,11 +16,7 @@ SMALLEST_P = 1e-15
 
 
 class Progress(Struct):
-    """Running sums since the journal began.
-
-    `unanswered` is the clicks predicted since the last one came: when it passes the silence limit, the click
-    stream is taken for broken and learning stops, lest the model learn that nobody clicks.
-    """
+    """Running sums since the journal began."""
 
     impressions: int = 0
     clicks: int = 0
@@ -29,18 +25,15 @@ class Progress(Struct):
     closed_clicks: int = 0
     closed_predicted: float = 0.0
     log_loss_sum: float = 0.0
-    unanswered: float = 0.0
 
     def shown(self, pctr: float) -> None:
         """Count an impression and the click that its pCTR promises."""
         self.impressions += 1
         self.predicted_clicks += pctr
-        self.unanswered += pctr
 
     def clicked(self) -> None:
-        """Count a click; the stream is alive."""
+        """Count a click."""
         self.clicks += 1
-        self.unanswered = 0.0
 
     def close(self, records: NDArray[Any]) -> None:
         """Judge impressions whose label is now known. Invalid and refunded ones are left out."""

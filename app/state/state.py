@@ -40,6 +40,7 @@ from app.state.people import People
 from app.state.progress import Progress
 from app.state.quality import Quality
 from app.state.recent import Recent
+from app.state.silence import Silence
 from app.state.supply import Supply
 from app.state.traffic import Traffic
 from app.state.waiting import Complaint, Held
@@ -70,6 +71,7 @@ class State:
         self.goals = Goals()
         self.user_counters = UserCounters(self.settings.user_counters, self.settings.retention_days * 24 - 1)
         self.progress = Progress()
+        self.silence = Silence()
         self.calibration = Calibration()
         self.exploration = Exploration()
         self.keys = Keys()
@@ -105,10 +107,6 @@ class State:
         row = self.catalogue.rows.by_key.get(placement_id)
         return row if row is not None else features.hashed_row("unregistered", placement_id)
 
-    def silent(self) -> bool:
-        """Say whether the click stream seems broken, so that nothing is learned from impressions."""
-        return self.progress.unanswered >= self.settings.silence_clicks
-
     @property
     def kept_since_hour(self) -> int:
         """The hour (since 1970) before which nothing that belongs to a person is kept."""
@@ -132,6 +130,7 @@ class State:
         self.rates_micros = dict(settings.rates_micros)
         self.traffic.configure(settings)
         self.calibration.memory_clicks = settings.calibration_clicks
+        self.silence.limit = float(settings.silence_clicks)
         rates = Rates(
             settings.alpha, settings.cross_alpha, settings.beta, settings.l1, settings.cross_l1, settings.l2
         )
@@ -294,6 +293,7 @@ class State:
             **{f"people_{name}": part for name, part in self.people.parts().items()},
             "supply": supply,
             "pacing": self.pacing.parts(),
+            "silence": self.silence.unanswered.copy(),
             "rest": msgspec.msgpack.encode(rest),
         }
 
@@ -305,6 +305,7 @@ class State:
         self.clock_ms = rest["clock_ms"]
         self.hash = rest["hash"]
         self.progress = msgspec.convert(rest["progress"], Progress)
+        self.silence.restore(parts.get("silence"), rest["progress"].get("unanswered", 0.0))
         self.exploration = msgspec.convert(rest.get("exploration", {}), Exploration)
         held = msgspec.convert(rest["held"], list[tuple[bytes, Held]])
         self.held = dict(held)
@@ -360,6 +361,7 @@ class State:
         self.people.check()
         self.quality.check()
         self.calibration.check()
+        self.silence.check()
         self.dismissals.check()
         self.conversion_model.check()
         self._check_money()

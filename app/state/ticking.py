@@ -96,6 +96,7 @@ def _free_rested(state: State) -> None:
         for model in models:
             model.clear_row(at)
         state.calibration.clear(at)
+        state.silence.clear(at)
     ad = catalogue.ads.places.rested(before_ms)
     if ad is not None:
         freed = catalogue.ads.places.release(ad)

@@ -26,6 +26,7 @@ from app.rules.features import MAIN_ONLY_FROM
 from app.rules.ftrl import UNLEARN_HORIZON_EVENTS
 from app.rules.ftrl_plain import PlainCell, plain_learn
 from app.state.apply import Receipt, apply
+from app.state.silence import WHOLE
 from app.state.state import State
 from tests.state.world import COLUMNS, NOW_MS, RECENT, WON, World, banner, contents, group, one_of_each
 
@@ -213,13 +214,13 @@ def test_learning_stops_when_clicks_fall_silent_and_resumes_with_one() -> None:
     ads = [world.ad(pctr=0.5) for _ in range(61)]
     receipts = [world.show(ad) for ad in ads]
     assert [receipt.learned for receipt in receipts] == [True] * 60 + [False]
-    assert world.state.silent()
+    assert WHOLE in world.state.silence.silent()
     before = weights(world)
     assert not world.show(world.ad()).learned
     assert same(before, weights(world))
     assert world.state.progress.impressions == 62, "counted all the same"
     assert world.click(ads[0]).learned
-    assert not world.state.silent()
+    assert not world.state.silence.silent()
     assert world.show(world.ad()).learned
 
 
