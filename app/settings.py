@@ -121,7 +121,8 @@ class Settings(BaseSettings):
 
     click_window_s: Seconds = Field(default=600, description="a click later than this is not in the log loss")
     held_s: Seconds = Field(
-        default=600, description="how long a click, or a dismissal's complaint, waits for its impression"
+        default=600,
+        description="how long a click, or a complaint, waits for its impression, a conversion for its click",
     )
     in_flight_s: Seconds = Field(default=60, description="how late charges are expected before any came")
     in_flight_conversion_s: Seconds = Field(

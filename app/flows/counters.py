@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from app.domain.lines import Clicked, Converted, Entry, Noticed, Shown
+from app.domain.lines import Clicked, Converted, Entry, Feedback, Line, Noticed, Shown
 from app.flows.histograms import Histogram
 from app.rules.calibration import BUCKET_RATES
 from app.state.apply import Outcome
@@ -100,26 +100,12 @@ class Counters:
             if verdict.code and event != told_of and verdict.fate != "refunded":
                 self.invalid.labels(verdict.code).inc()  # an earlier event, judged now
         if receipt is None:
-            if state.progress.closed:
-                self.log_loss.set(state.progress.log_loss())
-            self._reliability(state)
-            self.exploration_cost.set(state.exploration.cost)
-            self.exploration_factor.set(state.exploration.factor)
-            silent = state.silence.silent()
-            self.learning.set(0 if WHOLE in silent else 1)
-            self.silent.set(len(silent) - (WHOLE in silent))
-            self.user_counters.set(state.user_counters.total)
-            self.user_counters_lost.set(state.user_counters.lost)
-            self.throttled.set(int((state.pacing.of("throttle") < 1.0).sum()))
-            self.pacing_error.set(state.pacing.error)
+            self._look_at(state)
             return
         kind = line.kind if isinstance(line, Noticed) else EVENT_KINDS[type(line).__name__]
         self.events.labels(kind, receipt.status).inc()
         if kind != "refund":
-            # An impression may settle a click that waited for it, and bill that; the rest was billed before.
-            billed_now = outcome.verdicts[: 2 if isinstance(line, Shown) else 1]
-            self.spend.inc(sum(verdict.billed_micros for _, verdict in billed_now))
-            self.unbilled.inc(sum(verdict.unbilled_micros for _, verdict in billed_now))
+            self._billed(line, outcome)
         # A refund tells of its click: by which rule, or by an accident, it was taken back.
         code = outcome.verdicts[0][1].code if kind == "refund" else receipt.code
         if code:
@@ -136,9 +122,32 @@ class Counters:
                 self.predicted_conversions.inc(line.ad.pcvr)
             case Converted():
                 self.conversions.inc()
-                self.conversion_spend.inc(receipt.billed_micros)
             case _:
                 pass
+
+    def _billed(self, line: Line, outcome: Outcome) -> None:
+        """Count money. An impression may settle a click that waited for it, a click its conversions."""
+        billed_now = outcome.verdicts[: outcome.first_count]
+        billed = sum(verdict.billed_micros for _, verdict in billed_now)
+        self.spend.inc(billed)
+        if isinstance(line, Feedback) and line.ad.price_kind == "cpa":
+            self.conversion_spend.inc(billed)
+        self.unbilled.inc(sum(verdict.unbilled_micros for _, verdict in billed_now))
+
+    def _look_at(self, state: State) -> None:
+        """Show how things stand after a line that is no event's: a tick, mostly."""
+        if state.progress.closed:
+            self.log_loss.set(state.progress.log_loss())
+        self._reliability(state)
+        self.exploration_cost.set(state.exploration.cost)
+        self.exploration_factor.set(state.exploration.factor)
+        silent = state.silence.silent()
+        self.learning.set(0 if WHOLE in silent else 1)
+        self.silent.set(len(silent) - (WHOLE in silent))
+        self.user_counters.set(state.user_counters.total)
+        self.user_counters_lost.set(state.user_counters.lost)
+        self.throttled.set(int((state.pacing.of("throttle") < 1.0).sum()))
+        self.pacing_error.set(state.pacing.error)
 
     def _reliability(self, state: State) -> None:
         clicks, predicted = state.calibration.counts[WHOLE].tolist()

@@ -41,6 +41,7 @@ from app.rules.pricing import CHARGED_ACTION
 from app.state.billing import charge, give_back, let_go, quote
 from app.state.converting import (
     refund_conversion,
+    settle_conversions,
     take_conversion,
     try_click,
     unlearn_click,
@@ -54,7 +55,7 @@ from app.state.ticking import take_tick
 from app.state.told import note_act, tell_of_people
 from app.state.traffic import acted_ms
 from app.state.views import count_view, uncount_view
-from app.state.waiting import COUNTED, Held, hold_complaint, settle_complaint
+from app.state.waiting import COUNTED, Held, drop_conversion, hold_complaint, settle_complaint
 
 __all__ = ["Outcome", "Receipt", "apply"]
 
@@ -166,6 +167,7 @@ def _settle_waiting(state: State, entry: Entry, outcome: Outcome, fate: str) -> 
     if waiting is not None:
         late = _settle_click(state, waiting.position, waiting.line, entry.position, fate)
         outcome.verdicts += late.verdicts
+        outcome.first_count += late.first_count
 
 
 def _clicked(state: State, entry: Entry, line: Clicked) -> Outcome:
@@ -219,8 +221,9 @@ def _settle_click(
     state.mix(struct.pack("<qddqq", position, p, p_trial, billed, unbilled), event, ad.rows, ad.columns)
     verdict = Verdict("learned" if learned else "skipped", billed, unbilled, code)
     state.traffic.remember(line, position, impression_position, now_ms, verdict)
-    told = [(event, verdict), *state.traffic.take_marked()]
-    return Outcome(receipt_of(event, position, billed, unbilled, learned, code), told)
+    told = [(event, verdict), *settle_conversions(state, line, position, verdict.fate)]
+    receipt = receipt_of(event, position, billed, unbilled, learned, code)
+    return Outcome(receipt, [*told, *state.traffic.take_marked()], len(told))
 
 
 def _clicked_invalid(
@@ -232,7 +235,8 @@ def _clicked_invalid(
     seeming = quote(state, ad, "click", line.at_ms)
     state.mix(struct.pack("<q", position), event, code.encode())
     receipt = Receipt(event, position, "counted", 0, 0, False, code, seeming, learned)
-    return Outcome(receipt, [(event, Verdict("invalid", code=code))])
+    told = [(event, Verdict("invalid", code=code)), *settle_conversions(state, line, position, "invalid")]
+    return Outcome(receipt, told, len(told))
 
 
 def _hear(state: State, ad: ServedAd) -> None:
@@ -281,6 +285,8 @@ def _refunded(state: State, entry: Entry, line: Refunded) -> Outcome:
     impression = target.event_id if isinstance(target, Shown) else target.refers_to
     state.held.pop(impression or b"", None)
     record, field = _record_of(state, line)
+    if isinstance(target, Converted):
+        drop_conversion(state, target, line.target_position)
     if isinstance(target, Clicked):
         state.traffic.taken_back(line.target_position)
     state.conversions.owed.pop(line.target_position, None)

@@ -23,8 +23,10 @@ from app.state.receipts import VIEW_THROUGH, Outcome, Receipt, receipt_of
 from app.state.recent import CLICK_REFUNDED, LEARNED
 from app.state.state import State
 from app.state.told import note_act
+from app.state.waiting import hold_conversion
 
 BY_CONVERSION = frozenset({"cpa", "ocpm"})
+NO_CLICKS = frozenset({"invalid", "refunded"})  # fates: whose conversions nobody made
 
 
 def try_click(state: State, line: Clicked, learned: bool) -> float:
@@ -55,20 +57,41 @@ def untry_click(state: State, line: Clicked) -> None:
 
 
 def take_conversion(state: State, entry: Entry, line: Converted) -> Outcome:
-    """Bill a conversion, and learn it where it is the first of a click that was learned.
+    """Attribute a conversion to its click, or have it wait for that.
 
-    One without a counted click of its ad is taken note of: anybody who was shown an ad can claim one. One of
+    One whose click does not come is taken note of alone: anybody who was shown an ad can claim one. One of
     an invalid or refunded click counts as invalid.
     """
-    ad, event, position = line.ad, line.event_id, entry.position
     fate = _click_fate(state, entry, line)
-    if fate in {"invalid", "refunded"}:
-        return _invalid_conversion(state, entry, line, "invalid_click")
+    if fate in NO_CLICKS:
+        return _invalid_conversion(state, entry.position, line, "invalid_click")
     code = state.traffic.noted(line) or None
     if code is not None and state.traffic.blocks:
-        return _invalid_conversion(state, entry, line, code)
-    if not fate:
-        return _view_through(state, entry, line, code)
+        return _invalid_conversion(state, entry.position, line, code)
+    note_act(state, "conversion", line.ad, line.at_ms)
+    if not fate or entry.referred is None:
+        return _wait_for_click(state, entry.position, line, code)
+    return _attribute(state, entry.position, line, entry.referred.position, fate, code)
+
+
+def settle_conversions(
+    state: State, click: Clicked, click_position: int, fate: str
+) -> list[tuple[bytes, Verdict]]:
+    """Attribute the conversions that waited for a click that counts, or not; returns their verdicts."""
+    told: list[tuple[bytes, Verdict]] = []
+    for early in state.early.pop(click.event_id, ()):
+        if fate in NO_CLICKS:
+            told += _invalid_conversion(state, early.position, early.line, "invalid_click").verdicts
+        else:
+            told += _attribute(state, early.position, early.line, click_position, fate, early.code).verdicts
+    return told
+
+
+def _attribute(
+    state: State, position: int, line: Converted, click_position: int, fate: str, code: str | None
+) -> Outcome:
+    """Bill a conversion, and learn it where it is the first of a click that was learned."""
+    ad, event = line.ad, line.event_id
     accounts = group_at, campaign_at, _ = accounts_of(state, ad, line.at_ms)
     stood = _stands(state, accounts)
     billed, unbilled = charge(state, ad, "conversion", line.at_ms)
@@ -80,12 +103,11 @@ def take_conversion(state: State, entry: Entry, line: Converted) -> Outcome:
         state.awaited.came(group_at, held, billed + unbilled, _since_s(state, ad.issued_at_ms), late_s)
     state.goals.converted_by(ad.price_kind, campaign_at, group_at)
     if fate == "learned" and not state.conversions.taught(click):
-        record = state.recent.find_click(entry.referred.position) if entry.referred else None
+        record = state.recent.find_click(click_position)
         if record is not None and math.isnan(record["p_trial"]):  # the first that shows they are reported
             record["p_trial"] = _learn(state, ad, 1.0, 0.0)
         p = _learn(state, ad, 0.0, 1.0)
     state.conversions.add(position, click, p, billed)
-    note_act(state, "conversion", ad, line.at_ms)
     if _stands(state, accounts) != stood:
         state.restand()
     state.mix(struct.pack("<qdqq", position, p, billed, unbilled), event, ad.rows, ad.columns)
@@ -94,22 +116,21 @@ def take_conversion(state: State, entry: Entry, line: Converted) -> Outcome:
     return Outcome(receipt_of(event, position, billed, unbilled, learned, code), [(event, verdict)])
 
 
-def _view_through(state: State, entry: Entry, line: Converted, code: str | None) -> Outcome:
+def _wait_for_click(state: State, position: int, line: Converted, code: str | None) -> Outcome:
     """Count a conversion whose ad was only seen, as far as is known; it bills, teaches and moves nothing."""
-    event, position = line.event_id, entry.position
-    state.conversions.add(position, NO_CLICK, math.nan, 0)
-    note_act(state, "conversion", line.ad, line.at_ms)
+    event = line.event_id
+    hold_conversion(state, position, line, code)
     state.mix(struct.pack("<q", position), event)
     receipt = msgspec.structs.replace(receipt_of(event, position, 0, 0, False, code), note=VIEW_THROUGH)
     return Outcome(receipt, [(event, Verdict("skipped", code=code))])
 
 
-def _invalid_conversion(state: State, entry: Entry, line: Converted, code: str) -> Outcome:
+def _invalid_conversion(state: State, position: int, line: Converted, code: str) -> Outcome:
     """Take note of a conversion that nobody made: it bills and teaches nothing."""
     event = line.event_id
-    state.mix(struct.pack("<q", entry.position), event, code.encode())
+    state.mix(struct.pack("<q", position), event, code.encode())
     seeming = quote(state, line.ad, "conversion", line.at_ms)
-    receipt = Receipt(event, entry.position, "counted", 0, 0, False, code, seeming, True)
+    receipt = Receipt(event, position, "counted", 0, 0, False, code, seeming, True)
     return Outcome(receipt, [(event, Verdict("invalid", code=code))])
 
 

@@ -28,10 +28,14 @@ class Receipt(Struct, frozen=True):
 
 
 class Outcome(Struct):
-    """What a line did: its receipt (events only) and the verdicts to write back to id rows."""
+    """What a line did: its receipt (events only) and the verdicts to write back to id rows.
+
+    The first `first_count` verdicts bill what was not billed before; those after them are judged anew.
+    """
 
     receipt: Receipt | None = None
     verdicts: list[tuple[bytes, Verdict]] = []
+    first_count: int = 1
 
 
 def receipt_of(

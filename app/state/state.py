@@ -43,7 +43,7 @@ from app.state.recent import Recent
 from app.state.silence import Silence
 from app.state.supply import Supply
 from app.state.traffic import Traffic
-from app.state.waiting import Complaint, Held
+from app.state.waiting import Complaint, Early, Held
 
 RECENT_IMPRESSIONS = 1 << 20
 DEFAULT_COLUMNS = 16_384
@@ -81,7 +81,8 @@ class State:
         self.audiences = Audiences()
         self.traffic = Traffic(max(LEAST_CLICKS, recent // 8))
         self.held: dict[bytes, Held] = {}  # by the impression's event id
-        self.complaints: dict[bytes, Complaint] = {}  # the same
+        self.early: dict[bytes, list[Early]] = {}  # by the click's event id
+        self.complaints: dict[bytes, Complaint] = {}  # by the impression's
         self.prior_logit = logit(self.settings.prior_ctr)
         self.placement_prior: dict[str, float] = {}  # logits, of the placements that have their own
         self.conversion_prior_logit = logit(self.settings.prior_cvr)
@@ -256,6 +257,7 @@ class State:
             "progress": self.progress,
             "exploration": self.exploration,
             "held": list(self.held.items()),
+            "early": list(self.early.items()),
             "complaints": list(self.complaints.items()),
             "user_counters": self.user_counters.facts(),
             "recent": (self.recent.next, self.recent.closed),
@@ -309,6 +311,7 @@ class State:
         self.exploration = msgspec.convert(rest.get("exploration", {}), Exploration)
         held = msgspec.convert(rest["held"], list[tuple[bytes, Held]])
         self.held = dict(held)
+        self.early = dict(msgspec.convert(rest.get("early", []), list[tuple[bytes, list[Early]]]))
         complaints = rest.get("complaints", [])
         self.complaints = dict(msgspec.convert(complaints, list[tuple[bytes, Complaint]]))
         self.keys.restore(msgspec.convert(rest.get("keys", []), list[ApiKey]))

@@ -1,7 +1,8 @@
-"""What came before its impression, and waits for it: clicks, and what dismissals say against an ad.
+"""What overtook what it follows, and waits for it: clicks for their impression, conversions for their click,
+and what dismissals say against an ad.
 
 Reports overtake each other on their way. What waits longer than `held_s` is let go: a click is invalid then,
-a complaint of nobody who saw the ad speaks against nothing.
+a conversion stays one of somebody who only saw the ad, a complaint of nobody who saw it counts for nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from app.domain.dismissals import reason_of
-from app.domain.lines import Clicked, Dismissed, Verdict
+from app.domain.lines import Clicked, Converted, Dismissed, Verdict
 
 if TYPE_CHECKING:  # a state holds what waits
     from app.state.state import State
@@ -27,12 +28,36 @@ class Held(msgspec.Struct, array_like=True):
     until_ms: int
 
 
+class Early(msgspec.Struct, array_like=True):
+    """A conversion that came before its click, and until when it may wait; `code` marks invalid traffic."""
+
+    position: int
+    line: Converted
+    until_ms: int
+    code: str | None = None
+
+
 class Complaint(msgspec.Struct, array_like=True):
     """What a dismissal says against an ad, and until when it may wait. Nothing of who said it."""
 
     creative_id: str
     reason: str
     until_ms: int
+
+
+def hold_conversion(state: State, position: int, line: Converted, code: str | None) -> None:
+    """Have a conversion wait for its click."""
+    assert line.refers_to is not None
+    until_ms = max(line.at_ms, state.clock_ms) + state.settings.held_s * 1000
+    state.early.setdefault(line.refers_to, []).append(Early(position, line, until_ms, code))
+
+
+def drop_conversion(state: State, line: Converted, position: int) -> None:
+    """Have a conversion wait no longer: it is refunded."""
+    click = line.refers_to or b""
+    waiting = [early for early in state.early.pop(click, []) if early.position != position]
+    if waiting:
+        state.early[click] = waiting
 
 
 def hold_complaint(state: State, line: Dismissed) -> None:
@@ -58,4 +83,7 @@ def expire_waiting(state: State) -> list[tuple[bytes, Verdict]]:
     expired = [(key, held) for key, held in state.held.items() if held.until_ms <= now_ms]
     for key, _ in expired:
         del state.held[key]
+    for waiting in list(state.early.values()):
+        for early in [early for early in waiting if early.until_ms <= now_ms]:
+            drop_conversion(state, early.line, early.position)
     return [(held.line.event_id, Verdict("invalid", code="no_impression")) for _, held in expired]

@@ -398,7 +398,7 @@ EVENTS: Schema = {
             "code": {
                 "type": ["string", "null"],
                 "description": "malformed, forged, wrong_kind, expired; view_through: a conversion that "
-                "counts and bills nothing, since no click of its ad has counted; and to who may know what "
+                "counts and bills nothing, unless a click of its ad soon comes; and to who may know what "
                 "makes an event invalid",
             },
             "position": {"type": ["integer", "null"], "minimum": 1, "description": "In the journal"},

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.decisions import ServedAd
-from app.domain.lines import FoldSettings, Shown
+from app.domain.lines import FoldSettings, Shown, Verdict
 from app.state.apply import Receipt
 from app.state.money import money_of
 from tests.state.world import (
@@ -77,7 +77,7 @@ def test_clicks_of_a_campaign_that_reports_no_conversions_are_no_trials() -> Non
 
 
 @pytest.mark.parametrize("kind", ["cpa", "ocpm"])
-def test_a_conversion_without_a_click_counts_and_bills_teaches_and_moves_nothing(kind: str) -> None:
+def test_a_conversion_without_a_click_bills_teaches_and_moves_nothing(kind: str) -> None:
     world = world_with(kind)
     ad = world.ad(kind=kind, pcvr=0.02)
     world.show(ad)
@@ -87,6 +87,9 @@ def test_a_conversion_without_a_click_counts_and_bills_teaches_and_moves_nothing
     assert (receipt.code, receipt.note) == (None, "view_through")
     assert (world.spent(), world.pcvr(ad), contents(world.state)["goals_campaigns"]) == before
     assert float(world.state.goals.converted[0]) == 0, "nor does an oCPM bid rise by it"
+    world.tick(world.settings.held_s * 1_000)
+    assert not world.state.early, "it has waited long enough"
+    assert (world.spent(), world.pcvr(ad)) == before[:2]
     assert world.refund(receipt).billed_micros == 0
     world.click(ad)
     after = world.convert(ad, "order-2")
@@ -106,14 +109,61 @@ def test_a_conversion_of_a_refunded_click_is_neither_billed_nor_learned(write_ba
     assert world.refund(receipt).billed_micros == 0
 
 
-def test_a_click_that_waits_for_its_impression_has_not_counted_yet() -> None:
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_conversion_that_overtook_its_click_is_billed_and_learned_when_that_comes(restart: bool) -> None:
+    world, plain = world_with(), world_with()
+    ad = world.ad(kind="cpa", pcvr=0.02)
+    path(plain, ad, "order-1")
+    world.show(ad)
+    event = world.convert(ad, "order-1").event_id
+    world.tick(1_000)
+    if restart:
+        world = world.copy()
+    world.click(ad)
+    assert world.known[event].verdict == Verdict("learned", 1_000 * WON)
+    world.tick(world.settings.held_s * 1_000)
+    assert (world.spent(), len(world.state.early)) == (1_000 * WON, 0), "once"
+    assert world.pcvr(ad) == pytest.approx(plain.pcvr(ad), rel=1e-6)
+    assert contents(world.state)["goals_campaigns"] == contents(plain.state)["goals_campaigns"]
+
+
+def test_a_conversion_waits_for_a_click_that_waits_for_its_impression() -> None:
     world = world_with()
     ad = world.ad(kind="cpa", pcvr=0.02)
     world.click(ad)
-    receipt = world.convert(ad)
-    assert (receipt.billed_micros, receipt.learned, receipt.note) == (0, False, "view_through")
+    receipts = [world.convert(ad, order) for order in ("order-1", "order-2")]
+    assert [(each.status, each.billed_micros, each.note) for each in receipts] == [
+        ("counted", 0, "view_through")
+    ] * 2
+    outcome = world.put(Shown(at_ms=world.now_ms, ad=ad))
+    assert [verdict.billed_micros // WON for _, verdict in outcome.verdicts] == [0, 0, 1_000, 1_000]
+    assert outcome.first_count == 4
+    assert world.refund(receipts[0]).billed_micros == 1_000 * WON
+    assert world.convert(ad, "order-3").billed_micros == 1_000 * WON
+
+
+def test_a_conversion_that_waits_and_is_refunded_is_never_billed() -> None:
+    world = world_with()
+    ad = world.ad(kind="cpa", pcvr=0.02)
     world.show(ad)
-    assert world.convert(ad, "order-2").billed_micros == 1_000 * WON
+    first, second = world.convert(ad, "order-1"), world.convert(ad, "order-2")
+    assert world.refund(first).billed_micros == 0
+    world.click(ad)
+    assert world.spent() == 1_000 * WON
+    assert world.refund(second).billed_micros == 1_000 * WON
+    assert world.spent() == 0
+
+
+def test_a_conversion_of_an_invalid_click_is_invalid_though_it_came_first() -> None:
+    world = world_with()
+    world.configure(invalid_traffic="on")
+    ad = world.ad(kind="cpa", pcvr=0.02)
+    shown = world.show(ad)
+    receipt = world.convert(ad)
+    world.refund(shown)
+    world.click(ad)
+    assert world.known[receipt.event_id].verdict == Verdict("invalid", code="invalid_click")
+    assert world.spent() == 0
 
 
 def test_refunding_a_click_takes_its_trial_and_its_conversion_out_of_the_model() -> None:
