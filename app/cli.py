@@ -26,6 +26,7 @@ from app.offline.commands import (
     off_policy_command,
     replay_command,
     simulate_command,
+    train_command,
 )
 from app.settings import Settings, read_settings
 from app.web.catalogue import transfer
@@ -43,6 +44,7 @@ app.command("replay")(replay_command)
 app.command("compare")(compare_command)
 app.command("off-policy")(off_policy_command)
 app.command("simulate")(simulate_command)
+app.command("train")(train_command)
 
 Data = Annotated[Path, typer.Option("--data", help="Data directory.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -18,6 +18,7 @@ from app.offline.off_policy import off_policy_file, off_policy_table
 from app.offline.replay import ReplayResult, replay_file
 from app.offline.report import report_html
 from app.offline.simulate import Simulated, simulate_file
+from app.offline.train import TrainPlan, read_time_ms, train_archive, train_table, write_whole
 from app.offline.world.log import LogPlan
 from app.rules.evaluation import Metrics
 from app.rules.ftrl import Rates
@@ -151,6 +152,51 @@ def off_policy_command(
     """Estimate what other ways of choosing would have earned: IPS, SNIPS, doubly robust, with intervals."""
     result = off_policy_file(log, schema, [one for one in policies.split(",") if one], train_share)
     sys.stdout.write((json.dumps(result.as_json()) if as_json else off_policy_table(result)) + "\n")
+
+
+def train_command(
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="A node's archive: DATA/archive.")],
+    out: Annotated[Path, typer.Option(help="The model file to write; `adjudge load` brings it to a node.")],
+    start: Annotated[
+        str | None, typer.Option("--from", help="Whole hour, RFC 3339 or a date (UTC); default: the first.")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="Whole hour, exclusive; default: behind the last archived.")
+    ] = None,
+    keep: Annotated[
+        float, typer.Option(help="Learn this share of the non-clicks; predictions stay right.", max=1.0)
+    ] = 1.0,
+    partitions: Annotated[
+        int, typer.Option(help="Learn so many hours at a time apart, and merge them.", min=1)
+    ] = 1,
+    prior: Annotated[float, typer.Option(help="The CTR of a model without data.", max=0.9)] = 0.01,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    alpha: Annotated[float, typer.Option(help="Learning rate of main cells.", min=1e-6)] = 0.1,
+    cross_alpha: Annotated[float, typer.Option(help="Learning rate of crosses.", min=1e-6)] = 0.02,
+    beta: Annotated[float, typer.Option(help="Smooths the first steps.", min=0)] = 1.0,
+    l1: Annotated[float, typer.Option(help="L1 of main cells.", min=0)] = 0.0,
+    cross_l1: Annotated[float, typer.Option(help="L1 of crosses.", min=0)] = 0.0,
+    l2: Annotated[float, typer.Option(help="L2 of all cells.", min=0)] = 1.0,
+) -> None:
+    """Learn a model from a node's archive and write it as a file, with what it was learned from."""
+    for name, share in (("keep", keep), ("prior", prior)):
+        if share <= 0.0:
+            raise typer.BadParameter(f"--{name} is above 0")
+    plan = TrainPlan(
+        from_ms=None if start is None else read_time_ms(start, "from"),
+        to_ms=None if end is None else read_time_ms(end, "to"),
+        keep=keep,
+        partitions=partitions,
+        prior=prior,
+        rates=Rates(alpha, cross_alpha, beta, l1, cross_l1, l2),
+    )
+    with _bar("train") as (bar, task):
+        result = train_archive(
+            archive, plan, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    write_whole(out, result.content)
+    document = {**result.facts, "out": str(out), "sha256": result.name}
+    sys.stdout.write(json.dumps(document) + "\n" if as_json else train_table(result, out))
 
 
 def simulate_command(
