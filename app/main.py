@@ -31,6 +31,7 @@ from app.domain.lines import Configured, Entry
 from app.domain.refusals import Refused
 from app.flows.archiving import archive_forever
 from app.flows.audiences import refresh
+from app.flows.clustering import cluster_forever
 from app.flows.counters import Counters
 from app.flows.follow import Follow
 from app.flows.just_served import JustServed
@@ -245,7 +246,7 @@ async def _run(
     try:
         if starting.done():
             starting.result()
-            hearts = [tick_forever(node), snapshot_forever(node), keep_forever(node)]
+            hearts = [tick_forever(node), snapshot_forever(node), keep_forever(node), cluster_forever(node)]
             if node.settings.archive:
                 hearts += [archive_forever(node), trim_forever(node)]
             working = [asyncio.create_task(each) for each in hearts]

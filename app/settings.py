@@ -203,6 +203,18 @@ class Settings(BaseSettings):
     k_anonymity: Seconds = Field(
         default=50, description="audiences of fewer people match nobody; what fits fewer is not forecast"
     )
+    clusters: Annotated[int, Field(ge=0, le=256)] = Field(
+        default=64,
+        description="clusters of alike people, a row of the model each; 0: none, nor of placements",
+    )
+    placement_clusters: Annotated[int, Field(ge=0, le=64)] = Field(
+        default=32, description="clusters of alike placements, a row of the model each"
+    )
+    clusters_every_s: Seconds = Field(default=600, description="seconds between two fits of the clusters")
+    clusters_most_changed: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.01,
+        description="share of people, and of placements, that a fit may put into another cluster",
+    )
     archive: Literal["on", "off"] = Field(
         default="on", description="closed hours are written to Parquet files under DIR/archive"
     )
@@ -329,6 +341,10 @@ class Settings(BaseSettings):
             trace_hours=self.trace_hours,
             k_anonymity=self.k_anonymity,
             retention_days=self.retention_days,
+            clusters=self.clusters,
+            placement_clusters=self.placement_clusters,
+            clusters_every_s=self.clusters_every_s,
+            clusters_most_changed=self.clusters_most_changed,
             archive=self.archive == "on",
             journal_days=self.journal_days,
             snapshots=self.snapshots,

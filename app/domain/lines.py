@@ -301,6 +301,23 @@ class Listed(Struct, frozen=True, kw_only=True, array_like=True, tag="listed"):
     since_ms: int | None = None
 
 
+class Clustered(Struct, frozen=True, kw_only=True, array_like=True, tag="clustered"):
+    """Alike people, and alike placements, are told apart so from here on; nothing in it is one person's.
+
+    Shape   `centroids` (k, dimensions) little-endian float32; `people` (k,): how many of the sample are in
+            each, 0 where they were too few to be told. `placements`: whose cluster is another one, -1: none.
+    Units   `sampled` people; `changed` and `placements_changed`: the share whose cluster is another one now.
+    """
+
+    at_ms: int
+    centroids: bytes = b""
+    people: tuple[int, ...] = ()
+    placements: tuple[tuple[str, int], ...] = ()
+    sampled: int = 0
+    changed: float = 0.0
+    placements_changed: float = 0.0
+
+
 class Erased(Struct, frozen=True, kw_only=True, array_like=True, tag="erased"):
     """A person is to be forgotten: what is known under any of these keys, and what they were served."""
 
@@ -311,7 +328,7 @@ class Erased(Struct, frozen=True, kw_only=True, array_like=True, tag="erased"):
 Feedback = Shown | Clicked | Converted | Dismissed | Noticed | Returned
 Event = Feedback | Refunded | Returned
 Line = (
-    Configured | Ticked | Lost | Catalogued | Keyed | Profiled | Erased | Listed
+    Configured | Ticked | Lost | Catalogued | Keyed | Profiled | Erased | Listed | Clustered
     | Shown | Clicked | Converted | Dismissed | Noticed | Refunded | Returned
 )  # fmt: skip
 

@@ -79,6 +79,10 @@ class Counters:
         self.held_clicks = self._counter(
             "held_predicted_clicks", "Of the clicks predicted, those of impressions held from learning"
         )
+        self.clusters = self._gauge("clusters", "Clusters of people that light a row")
+        self.cluster_changes = self._gauge(
+            "cluster_changes", "Share of people, or placements, that the last fit put elsewhere", ["of"]
+        )
         self.user_counters = self._gauge("user_counters", "Counters of frequency caps and views")
         self.user_counters_lost = self._gauge(
             "user_counters_lost", "Impressions not counted to a person, for want of room"
@@ -144,6 +148,9 @@ class Counters:
         silent = state.silence.silent()
         self.learning.set(0 if WHOLE in silent else 1)
         self.silent.set(len(silent) - (WHOLE in silent))
+        self.clusters.set(state.clusters.lit)
+        self.cluster_changes.labels("people").set(state.clusters.changed)
+        self.cluster_changes.labels("placements").set(state.clusters.placements_changed)
         self.user_counters.set(state.user_counters.total)
         self.user_counters_lost.set(state.user_counters.lost)
         self.throttled.set(int((state.pacing.of("throttle") < 1.0).sum()))

@@ -51,6 +51,10 @@ class NodeSettings:
     retention_days: int = 30
     archive: bool = True
     journal_days: int = 2  # 0: for ever
+    clusters: int = 64  # 0: none
+    placement_clusters: int = 32
+    clusters_every_s: int = 600
+    clusters_most_changed: float = 0.01
     snapshots: int = 3
     snapshot_every_s: int = 600
     snapshot_every_lines: int = 100_000

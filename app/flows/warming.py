@@ -23,6 +23,7 @@ from app.domain.ids import DAY_MS
 from app.domain.lines import (
     Catalogued,
     Clicked,
+    Clustered,
     Configured,
     Converted,
     Entry,
@@ -36,6 +37,7 @@ from app.domain.lines import (
 from app.domain.requests import AdRequest, Ask, Deal, Person
 from app.flows.agents import agent_of
 from app.rules import ftrl
+from app.rules.projection_plain import DIMENSIONS
 from app.state.apply import apply
 from app.state.choose import Chooser
 from app.state.counters import SEGMENTS, SWEPT_A_TICK
@@ -75,11 +77,12 @@ def warm() -> None:
     )  # fmt: skip
     lines: list[Line] = [Configured(at_ms=0, settings=watching), Ticked(at_ms=1)]
     lines += [Catalogued(at_ms=1, thing=thing) for thing in _THINGS]
+    lines.append(Clustered(at_ms=1, centroids=bytes(4 * DIMENSIONS), people=(1,)))
     for line in lines:
         apply(state, Entry(state.position + 1, line))
     ask = Ask(name="p", placement_id="p", count=2)
     dealt = Ask(name="q", placement_id="p", deals=(Deal(id="d", floor_micros=1, advertisers=("a",)),))
-    person = Person(key=b"someone", former_key=b"before", gender="F", age=30)
+    person = Person(key=b"someone", former_key=b"before", gender="F", age=30, interests=("i",))
     request = AdRequest(request_id="", asks=(ask, dealt), person=person, just_served=(0,))
     choice = Chooser(state).choose(request, ids.request_key(0, bytes(10)), 1)
     ad = ServedAd(

@@ -70,6 +70,7 @@ BLOCKS = _laid_out(
         "site_category": 128,
         "cluster": 256,
         "views": len(VIEW_EDGES) + 1,  # lit by one ad alone, for a person who saw it before
+        "placement_cluster": 64,
     }
 )
 # Rows from here on have a main cell only: the place of a slot shifts every ad alike.
@@ -109,10 +110,11 @@ def age_band(age: int) -> int:
 def common_rows(  # the same visitors come again, often within minutes
     hour: int, weekday: int, device: str | None, system: str | None, categories: tuple[str, ...],
     gender: str | None, age: int | None, region: str | None, interests: tuple[str, ...],
-    segments: tuple[str, ...],
+    segments: tuple[str, ...], cluster_row: int = 0,
 ) -> tuple[int, ...]:  # fmt: skip
     """List the rows that all placements of a request share; unknown attributes light none, none is lit twice.
 
+    `cluster_row` is that of the person's cluster, 0 for none.
     Units   hour 0-23 and weekday (0 is Monday) in the node's zone, age in years.
     """
     rows = [0, BLOCKS["hour"].start + hour, BLOCKS["weekday"].start + weekday]
@@ -124,6 +126,8 @@ def common_rows(  # the same visitors come again, often within minutes
     rows.extend(demographic_rows(gender, age, region))
     rows.extend(hashed_row("interest", value) for value in interests)
     rows.extend(hashed_row("segment", value) for value in segments)
+    if cluster_row:
+        rows.append(cluster_row)
     return tuple(dict.fromkeys(rows))
 
 

@@ -17,6 +17,7 @@ from app.domain.lines import (
     ACCIDENTAL,
     Catalogued,
     Clicked,
+    Clustered,
     Configured,
     Converted,
     Dismissed,
@@ -90,7 +91,7 @@ def apply(state: State, entry: Entry) -> Outcome:  # noqa: C901, PLR0912 - an ar
             return _catalogued(state, line)
         case Keyed() | Lost():
             return _kept(state, entry.position, line)
-        case Profiled() | Erased() | Listed():
+        case Profiled() | Erased() | Listed() | Clustered():
             tell_of_people(state, line)
             return Outcome()
         case Configured():

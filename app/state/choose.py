@@ -100,7 +100,7 @@ class Chooser:
         return features.common_rows(
             moment.hour, moment.weekday, place.device, place.os, place.site_category[:MAX_LIT_CATEGORIES],
             person.gender, person.age, person.region, interests,
-            person.segments[: MAX_LIT_VALUES - len(interests)],
+            person.segments[: MAX_LIT_VALUES - len(interests)], self.state.clusters.row_of_person(person),
         )  # fmt: skip
 
     def slate(self, ask: Ask, placement: Placement | None, view: View, common: tuple[int, ...]) -> Slate:
@@ -111,6 +111,8 @@ class Chooser:
         rows = (*common, own_row)
         if publisher:
             rows += (features.hashed_row("publisher", publisher),)
+        if cluster_row := state.clusters.row_of_placement(ask.placement_id):
+            rows += (cluster_row,)
         floor = max(ask.floor_micros, placement.floor_micros) if placement else ask.floor_micros
         most = float(state.settings.max_ecpm_micros) or np.inf
         conversion = ranking.Conversion(self.conversion_sums, view.prior_cvr_logit, view.per_conversion, most)

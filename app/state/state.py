@@ -25,6 +25,7 @@ from app.rules.standing import Moment
 from app.state.audiences import Audiences
 from app.state.calibration import Calibration
 from app.state.catalogue import Catalogue
+from app.state.clusters import Clusters
 from app.state.conversions import Conversions
 from app.state.counters import UserCounters
 from app.state.dismissals import Dismissals
@@ -79,6 +80,7 @@ class State:
         self.quality = Quality(self.catalogue.ads)
         self.dismissals = Dismissals()
         self.audiences = Audiences()
+        self.clusters = Clusters()
         self.traffic = Traffic(max(LEAST_CLICKS, recent // 8))
         self.held: dict[bytes, Held] = {}  # by the impression's event id
         self.early: dict[bytes, list[Early]] = {}  # by the click's event id
@@ -250,6 +252,7 @@ class State:
     def parts(self) -> dict[str, NDArray[Any] | bytes]:
         """Copy everything known, as raw arrays and one packed part."""
         supply, supply_rest = self.supply.parts()
+        clusters, clusters_rest = self.clusters.parts()
         rest = {
             "settings": self.settings,
             "clock_ms": self.clock_ms,
@@ -269,6 +272,7 @@ class State:
             "supply": supply_rest,
             "traffic": self.traffic.rest(),
             "ticks_ms": self.in_flight.ticks_ms,
+            "clusters": clusters_rest,
         }
         width = self.catalogue.width
         several = {
@@ -294,6 +298,7 @@ class State:
             "group_standing": self.group_standing,
             **{f"people_{name}": part for name, part in self.people.parts().items()},
             "supply": supply,
+            "clusters": clusters,
             "pacing": self.pacing.parts(),
             "silence": self.silence.unanswered.copy(),
             "rest": msgspec.msgpack.encode(rest),
@@ -347,6 +352,8 @@ class State:
         self.pacing.restore(parts["pacing"], missing=0 if "in_flight" in parts else 1)
         if "calibration_rows" in parts:
             self.calibration.restore(_parts_of("calibration", parts))
+        if "clusters" in parts:
+            self.clusters.restore(parts["clusters"], rest["clusters"])
 
     def _restore_money(self, parts: dict[str, Any]) -> None:
         things = self.catalogue.things
@@ -365,6 +372,7 @@ class State:
         self.quality.check()
         self.calibration.check()
         self.silence.check()
+        self.clusters.check()
         self.dismissals.check()
         self.conversion_model.check()
         self._check_money()

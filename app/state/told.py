@@ -6,12 +6,12 @@ import struct
 from typing import assert_never
 
 from app.domain.decisions import ServedAd
-from app.domain.lines import Erased, Listed, Profiled
+from app.domain.lines import Clustered, Erased, Listed, Profiled
 from app.state.ads import act_label
 from app.state.state import State
 
 
-def tell_of_people(state: State, line: Profiled | Erased | Listed) -> None:
+def tell_of_people(state: State, line: Profiled | Erased | Listed | Clustered) -> None:
     """Take what a line says of people."""
     match line:
         case Profiled() if not line.user:
@@ -28,6 +28,9 @@ def tell_of_people(state: State, line: Profiled | Erased | Listed) -> None:
         case Listed():
             state.audiences.take(line)
             state.mix(struct.pack("<qq", state.position, line.count), line.name.encode())
+        case Clustered():
+            state.clusters.take(line)
+            state.mix(struct.pack("<q", state.position), state.clusters.effect())
         case _:
             assert_never(line)
 

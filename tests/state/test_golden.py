@@ -30,8 +30,19 @@ from numpy.typing import NDArray
 
 from app.domain.catalogue import AdGroup, Campaign, Pricing
 from app.domain.keys import ApiKey
-from app.domain.lines import Entry, Erased, FoldSettings, Keyed, Listed, Lost, Profiled, Ticked
+from app.domain.lines import (
+    Clustered,
+    Entry,
+    Erased,
+    FoldSettings,
+    Keyed,
+    Listed,
+    Lost,
+    Profiled,
+    Ticked,
+)
 from app.domain.people import Profile
+from app.rules.projection_plain import DIMENSIONS
 from app.state import version
 from app.state.apply import apply
 from app.state.clicks import CLICK
@@ -70,8 +81,8 @@ def test_the_story_is_worth_telling() -> None:
     """Else the digests would prove little: every kind of line, and something in every part of a state."""
     kinds = {type(entry.line).__name__ for story in stories() for entry in story}
     assert kinds == {
-        "Catalogued", "Clicked", "Configured", "Converted", "Dismissed", "Erased", "Keyed", "Listed", "Lost",
-        "Noticed", "Profiled", "Refunded", "Returned", "Shown", "Ticked",
+        "Catalogued", "Clicked", "Clustered", "Configured", "Converted", "Dismissed", "Erased", "Keyed",
+        "Listed", "Lost", "Noticed", "Profiled", "Refunded", "Returned", "Shown", "Ticked",
     }  # fmt: skip
     states = [folded(story) for story in stories()]
     sizes = {name: max(len(bytes(state.parts()[name])) for state in states) for name in states[0].parts()}
@@ -208,12 +219,24 @@ def _explored() -> World:
     return world
 
 
+def _grouped() -> World:
+    """Clusters of people and placements, told twice, and an impression since the last tick."""
+    world = Life(msgspec.structs.replace(SMALL_REST, silence_clicks=30, calibration_clicks=4)).world
+    for people in ((60, 0), (60, 70)):
+        centroids = np.eye(2, DIMENSIONS, dtype="<f4").tobytes()
+        placements = (("plc-1", 3), ("plc-2", -1))
+        world.put(Clustered(at_ms=world.now_ms, centroids=centroids, people=people, placements=placements))
+        world.show(world.serve())
+    return world
+
+
 # Only added to: each was recorded by the build of its time.
 STORIES: list[Callable[[], World]] = [
     lambda: _lived(SMALL_REST, 1),
     lambda: _lived(WATCHED, 2),
     _converted,
     _explored,
+    _grouped,
 ]
 
 

@@ -1,0 +1,85 @@
+"""Sparse profiles of any vocabulary as short dense vectors: a sparse random projection, in plain numpy.
+
+A profile is a set of words (interests, segments) out of hundreds of thousands. A keyed hash of each word adds
+1 or -1 at PER_WORD of DIMENSIONS places, and the sum is brought to length 1. So profiles that share words lie
+near each other, nothing is kept for a word, and the same words give the same vector on every machine.
+
+Source  Li, Hastie and Church 2006 (very sparse random projections); Weinberger et al. 2009 (signed hashing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+DIMENSIONS = 64
+PER_WORD = 4
+BITS = 15  # of a word's hash for each place: 6 say where, the next one the sign
+_KEY = b"adjudge profiles 1"  # another key, another projection: what was clustered before means nothing then
+
+Hashes = tuple[int, ...]
+
+
+@lru_cache(maxsize=262_144)
+def hash_of(field: str, word: str) -> int:
+    """Hash a word of a field: 60 bits, the same everywhere and always.
+
+    >>> hash_of("interest", "travel") == hash_of("segment", "travel")
+    False
+    """
+    digest = blake2b(f"{field}:{word}".encode(), digest_size=8, key=_KEY).digest()
+    return int.from_bytes(digest, "little") >> 4
+
+
+def hashes_of(interests: Sequence[str], segments: Sequence[str]) -> Hashes:
+    """Hash the words of a person's profile, each once."""
+    words = [hash_of("interest", word) for word in interests]
+    return tuple(dict.fromkeys(words + [hash_of("segment", word) for word in segments]))
+
+
+def places_of(word: int) -> list[tuple[int, int]]:
+    """Say where a word's hash adds what.
+
+    >>> [sign for _, sign in places_of(hash_of("interest", "travel"))].count(0)
+    0
+    """
+    parts = [word >> BITS * part for part in range(PER_WORD)]
+    return [(part % DIMENSIONS, 1 - 2 * (part // DIMENSIONS % 2)) for part in parts]
+
+
+def project_plain(profiles: Sequence[Hashes]) -> NDArray[np.float64]:
+    """Project profiles. Shape (profiles, DIMENSIONS); each of length 1, or 0 where nothing is told.
+
+    Cost    about 2 us a word.
+    """
+    vectors = np.zeros((len(profiles), DIMENSIONS))
+    for vector, words in zip(vectors, profiles, strict=True):
+        for word in words:
+            for at, sign in places_of(word):
+                vector[at] += sign
+    return unit(vectors)
+
+
+def unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bring vectors to length 1; those without any length stay.
+
+    >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
+    length = np.sqrt((vectors**2).sum(axis=1, keepdims=True))
+    return vectors / np.where(length > 0.0, length, 1.0)
+
+
+def nearest_plain(vectors: NDArray[np.float64], centroids: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Find the nearest centroid of each vector; -1 for a vector without any length.
+
+    Ties    the first.
+    """
+    if not len(centroids):
+        return np.full(len(vectors), -1)
+    likeness = vectors @ centroids.T - 0.5 * (centroids**2).sum(axis=1)
+    return np.where(vectors.any(axis=1), likeness.argmax(axis=1), -1)
