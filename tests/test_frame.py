@@ -141,8 +141,9 @@ def test_the_compose_file_holds_a_node_and_prometheus_under_a_profile() -> None:
     assert node["environment"]["ADJUDGE_OPEN_DOORS"] == "${ADJUDGE_OPEN_DOORS:-true}"
     assert node["ports"] == ["8000:8000", "127.0.0.1:8001:8001"], "the admin port stays on this machine"
     assert "profiles" not in node
-    assert prometheus["profiles"] == ["monitoring"]
-    assert set(compose["volumes"]) == {"data", "prometheus"}
+    assert prometheus["profiles"] == compose["services"]["grafana"]["profiles"] == ["monitoring"]
+    assert all(port.startswith("127.0.0.1:") for port in compose["services"]["grafana"]["ports"])
+    assert set(compose["volumes"]) == {"data", "grafana", "prometheus"}
 
 
 # --- the commands

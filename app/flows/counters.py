@@ -92,7 +92,15 @@ class Counters:
             "pacing_error", "Spend off the hour's plans, as a share of what is due of them"
         )
         self.snapshot_position = self._gauge("snapshot_position", "Position of the newest snapshot")
+        self.snapshot_seconds = self._gauge(
+            "snapshot_timestamp_seconds", "Time of the newest snapshot; before the first, of the start"
+        )
+        self.snapshot_failures = self._counter("snapshot_failures", "Snapshots that could not be made")
         self.trimmed = self._gauge("journal_trimmed_position", "Position up to which lines are trimmed")
+        self.journal_bytes = self._gauge("journal_bytes", "Size of the journal's file")
+        self.journal_waiting = self._gauge("journal_waiting_lines", "Lines that wait to be written")
+        self.disk_free = self._gauge("disk_free_bytes", "Room left on the data directory's disk")
+        self.disk_size = self._gauge("disk_size_bytes", "Size of that disk")
         self.build_info = self._gauge("build_info", "1, labelled with the build", ["version"])
 
     def applied(self, state: State, entry: Entry, outcome: Outcome) -> None:

@@ -132,14 +132,25 @@ async def snapshot_now(node: Node, *, idle: bool = True) -> dict[str, Any]:
     if process.returncode != 0:
         raise RuntimeError(f"the snapshot's follower failed: {err.decode()[-2000:]}")
     node.counters.snapshot_position.set(position)
+    node.counters.snapshot_seconds.set(node.now_ms() / 1000)
     snapshots.prune(settings.data / "snapshots", settings.snapshots, settings.trace_hours, node.now_ms())
     answer: dict[str, Any] = json.loads(out)
     return answer
 
 
+def note_newest(node: Node) -> None:
+    """Tell the metrics of the newest snapshot that is there as the node starts."""
+    sound = [one for one in snapshots.listing(node.settings.data / "snapshots") if one.reason is None]
+    if sound:
+        node.counters.snapshot_position.set(sound[0].position)
+    newest_ms = sound[0].facts.get("at_ms") if sound else None
+    node.counters.snapshot_seconds.set((newest_ms or node.now_ms()) / 1000)
+
+
 async def snapshot_forever(node: Node) -> None:
     """Snapshot every so many seconds or lines, whichever comes first."""
     settings = node.settings
+    note_newest(node)
     last_position, last_s = node.state.position, perf_counter()
     while True:
         await asyncio.sleep(CHECK_S)
@@ -150,6 +161,7 @@ async def snapshot_forever(node: Node) -> None:
         try:
             LOG.info("snapshot", **await snapshot_now(node))
         except (FoldDiffers, RuntimeError) as error:
+            node.counters.snapshot_failures.inc()
             LOG.error("snapshot_failed", error=str(error))  # noqa: TRY400 - the text says it all
 
 

@@ -13,6 +13,7 @@ from app.domain.ids import DAY_MS
 from app.domain.lines import Lost, Ticked
 from app.domain.refusals import Busy
 from app.flows.node import Gathered, Node
+from app.flows.room import look_at_room
 from app.flows.silence import tell_of_silence
 from app.flows.traffic import take_back
 
@@ -66,6 +67,7 @@ async def tick_forever(node: Node) -> None:
         due = max(due + TICK_S, perf_counter())
         await node.submit(tick_line(node))
         silent = tell_of_silence(node, silent)
+        look_at_room(node)
         await _take_back(node)
         ticks += 1
         if ticks % LOST_EVERY_TICKS == 0:

@@ -86,6 +86,11 @@ class GroupWriter(ABC):
         return self._last_position
 
     @property
+    def waiting(self) -> int:
+        """How many lines wait to be written."""
+        return len(self._lines)
+
+    @property
     def trimmed_through(self) -> int:
         """The position up to which lines are gone; 0 when all are kept."""
         return self._trimmed_through
