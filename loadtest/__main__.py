@@ -26,6 +26,7 @@ PARTS = (
     "learning",
     "exploration",
     "compare",
+    "ffm",
     "money",
     "restart",
     "week",

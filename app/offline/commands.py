@@ -79,7 +79,11 @@ def replay_command(
     log: Annotated[Path, typer.Argument(metavar="LOG", help="CSV, TSV, Parquet or JSONL; gzip.")],
     schema: Annotated[Path, typer.Option(help="Which fields light which rows and columns (TOML).")],
     model: Annotated[
-        str, typer.Option(help="ftrl; main: main cells alone; hctr: historical rates.")
+        str,
+        typer.Option(
+            help="ftrl; main: main cells alone; ffm, ffm8: all cells and vectors of 4 or 8 factors; "
+            "hctr: historical rates."
+        ),
     ] = "ftrl",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     alpha: Annotated[float, typer.Option(help="Learning rate of main cells.")] = 0.1,
@@ -208,12 +212,16 @@ def simulate_command(
         float, typer.Option(help="About the mean conversions of a click.", min=0.001, max=0.5)
     ] = 0.1,
     bots: Annotated[float, typer.Option(help="Share of the rows that are bots'.", min=0, max=1)] = 0.005,
+    low_rank: Annotated[
+        float,
+        typer.Option(help="How strong crosses are that factors can find, times the market's.", min=0, max=5),
+    ] = 1.0,
     creatives: Annotated[int, typer.Option(help="Ads of the catalogue.", min=20, max=10_000)] = 2_000,
     seed: Annotated[int, typer.Option(help="Seed of catalogue, people and truth.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write a click log whose truth is known: column truth_ctr, and a schema for replay and compare."""
-    result = simulate_file(out, LogPlan(samples, days, ctr, cvr, bots, seed), creatives)
+    result = simulate_file(out, LogPlan(samples, days, ctr, cvr, bots, seed, low_rank), creatives)
     sys.stdout.write(json.dumps(result.as_json()) + "\n" if as_json else _simulated_text(result))
 
 

@@ -14,6 +14,7 @@ from app.offline.encode import encode
 from app.offline.logs import Log, read_log
 from app.offline.schema import Schema, read_schema
 from app.rules.evaluation import Metrics, measure
+from app.rules.ffm_learner import ffm_learner
 from app.rules.ftrl import Rates
 from app.rules.ftrl_learner import ftrl_learner, main_learner
 from app.rules.hctr import hctr_learner
@@ -24,7 +25,10 @@ MODELS: dict[str, Make] = {
     "ftrl": ftrl_learner,
     "main": main_learner,  # main cells alone, whatever the schema says
     "hctr": lambda space, rates: hctr_learner(space),
+    "ffm": ffm_learner,  # all cells, and field-aware vectors of 4 factors
+    "ffm8": lambda space, rates: ffm_learner(space, rates, factors=8),
 }
+WITH_CELLS = ("ftrl", "ffm", "ffm8")  # those that need crosses, and a cell for each
 PRIOR_ROWS = 1_000
 CHUNK_ROWS = 50_000
 MOST_CELLS = 1 << 28  # 20 bytes each, where touched
@@ -69,7 +73,7 @@ def replay_file(
     if model not in MODELS:
         raise Refused("unknown_model", f"no model {model!r}; known: {', '.join(MODELS)}", "model")
     read = read_schema(schema)
-    make = MODELS[model if read.crosses or model != "ftrl" else "main"]
+    make = MODELS[model if read.crosses or model not in WITH_CELLS else "main"]
     warm(make)
     started = perf_counter()
     rows = read_log(log, read, schema.parent)
@@ -116,7 +120,7 @@ def check_size(space: Space, model: str) -> None:
 
     Errors  Refused too_large.
     """
-    if model == "ftrl" and space.row_count * space.column_count > MOST_CELLS:
+    if model in WITH_CELLS and space.row_count * space.column_count > MOST_CELLS:
         message = f"{space.row_count} rows x {space.column_count} columns are too many: hash the largest"
         raise Refused("too_large", f"{message} fields into fewer places", "schema")
 

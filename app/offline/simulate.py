@@ -40,7 +40,8 @@ def simulate_file(out: Path, plan: LogPlan, creatives: int = 2_000) -> Simulated
     """
     if out.suffix not in FORMATS:
         raise Refused("unknown_format", f"{out.name} is none of {', '.join(FORMATS)}", "OUT")
-    log = draw_log(Market(plan.seed, sample_catalogue(plan.seed, creatives)), plan)
+    market = Market(plan.seed, sample_catalogue(plan.seed, creatives), plan.low_rank)
+    log = draw_log(market, plan)
     schema = out.with_suffix(".toml")
     try:
         _write(log, out)

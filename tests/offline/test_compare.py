@@ -23,7 +23,7 @@ from app.rules.learner import Samples
 
 OPEN_BANDIT = Path(__file__).parents[3] / "shared" / "data" / "open_bandit"
 SCHEMAS = Path(__file__).parent / "schemas"
-MODELS = ("main", "ftrl", "hctr")
+MODELS = ("main", "ftrl", "hctr", "ffm", "ffm8")
 
 
 @cache
@@ -97,7 +97,7 @@ def test_a_rival_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.Mo
     with pytest.raises(Refused, match=r"adjudge\[compare\]") as refused:
         model_of("trees")
     assert refused.value.code == "not_installed"
-    assert compare.installed_models() == ["ftrl", "main", "hctr"]
+    assert compare.installed_models() == ["ftrl", "main", "hctr", "ffm", "ffm8"]
 
 
 # ------------------------------------------------------------------------------------ the arithmetic

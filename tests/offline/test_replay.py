@@ -262,7 +262,7 @@ def test_files_that_are_no_log(tmp_path: Path, name: str, bytes_: bytes | None, 
 
 def test_an_unknown_model_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(Refused) as refused:
-        replayed(tmp_path, tmp_path / "none.csv", model="ffm")
+        replayed(tmp_path, tmp_path / "none.csv", model="oracle")
     assert (refused.value.code, refused.value.field) == ("unknown_model", "model")
 
 

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from app.rules.ffm import FactorRates
+from app.rules.ffm_learner import ffm_learner
 from app.rules.ftrl import Rates
 from app.rules.ftrl_learner import ftrl_learner, main_learner
 from app.rules.hctr import default_levels, hctr_learner
@@ -23,12 +25,13 @@ from tests.rules.learner_laws import SPACE, Make, filled, logs
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A learner, what it declares, and how far apart learning apart and joined may be."""
+    """A learner, what it declares, and how exactly it does that where it cannot to the bit."""
 
     make: Make
     abilities: set[Ability]
     additive_within_logit: float = 0.0
     merges_exactly: bool = False
+    unlearns_within: float = 1e-7
 
 
 def _sparse(space: Space) -> Learner:
@@ -43,12 +46,19 @@ def _down_sampled(space: Space) -> Learner:
     return down_sampled(ftrl_learner, space, keep=0.5)
 
 
+def _bold_ffm(space: Space) -> Learner:
+    return ffm_learner(space, factors=8, factor_rates=FactorRates(alpha=0.2, spread=0.3))
+
+
 ALL: set[Ability] = {"online", "additive", "unlearns", "merges"}
+NO_MERGE: set[Ability] = {"online", "additive", "unlearns"}
 #   name                       learner         abilities    apart from joined, merges exactly, and why
 LEARNERS = {
     "ftrl":                Row(ftrl_learner,   ALL,         0.5),         # the weights move in between
     "main":                Row(main_learner,   ALL,         0.5),
     "ftrl, L1":            Row(_sparse,        ALL,         2.0),
+    "ffm":                 Row(ffm_learner,    NO_MERGE,    0.5,   False, 1e-4),  # two parts' axes differ
+    "ffm, bold":           Row(_bold_ffm,      NO_MERGE,    3.0,   False, 1e-3),  # float32 vectors, squared
     "hctr":                Row(_small_hctr,    ALL,         1e-9, True),  # counts are sums
     "ftrl, down-sampled":  Row(_down_sampled,  {"online"}),               # a click may find nothing to join
 }  # fmt: skip
@@ -124,7 +134,7 @@ def test_additive(name: str, samples: Samples) -> None:
 @able("unlearns")
 @given(logs(), logs(EVENTS, most=5))
 def test_unlearns(name: str, kept: Samples, false: Samples) -> None:
-    laws.takes_back(LEARNERS[name].make, kept, false)
+    laws.takes_back(LEARNERS[name].make, kept, false, LEARNERS[name].unlearns_within)
 
 
 @able("merges")

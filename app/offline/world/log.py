@@ -41,6 +41,7 @@ class LogPlan:
     cvr: float = 0.1
     bots_share: float = 0.005
     seed: int = 1
+    low_rank: float = 1.0  # times the strength of the market's low-rank crosses
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ decades, otherwise than a node bands them: no learner is handed the truth's own 
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from zlib import crc32
 
 import numpy as np
@@ -53,13 +54,15 @@ DELAY_MEDIAN_S, DELAY_SPREAD = 6 * 3600.0, 1.0
 class Market:
     """Everything of a market that does not happen but is.
 
+    `low_rank` times as strong as in CLICKS are the crosses that are products of short vectors.
+
     >>> from app.offline.sample import sample_catalogue
     >>> market = Market(1, sample_catalogue(seed=1, creatives=100))
     >>> market.ads.shape, len(market.placements)
     ((100, 6), 60)
     """
 
-    def __init__(self, seed: int, catalogue: Iterable[Line]) -> None:
+    def __init__(self, seed: int, catalogue: Iterable[Line], low_rank: float = 1.0) -> None:
         self.seed = seed
         self._lines = {line["id"]: line for line in catalogue}
         of_type = {kind: [one for one in self._lines.values() if one["type"] == kind] for kind in _TYPES}
@@ -84,7 +87,8 @@ class Market:
         self._publisher_of = np.array(
             [self.rows.names["publisher"].index(line["publisher_id"]) for line in self.placements]
         )
-        self.clicks = draw_truth(random, CLICKS, self.rows, self.columns)
+        stronger = {pair: sd * low_rank for pair, sd in CLICKS.low_rank.items()}
+        self.clicks = draw_truth(random, replace(CLICKS, low_rank=stronger), self.rows, self.columns)
         self.conversions = draw_truth(random, CONVERSIONS, self.rows, self.columns)
         campaigns = len(self.columns.names["campaign"])
         self.delay_s = DELAY_MEDIAN_S * np.exp(random.normal(0.0, DELAY_SPREAD, campaigns))

@@ -86,6 +86,15 @@ def test_a_log_follows_from_its_seeds() -> None:
     assert not one.equals(draw_log(Market(2, sample_catalogue(2, 100)), LogPlan(500, seed=8)))
 
 
+def test_low_rank_crosses_are_as_strong_as_asked_and_all_else_stays() -> None:
+    weak, plain, strong = (Market(2, sample_catalogue(2, 100), times).clicks.effects for times in (0, 1, 3))
+    assert np.array_equal(plain, Market(2, sample_catalogue(2, 100)).clicks.effects)
+    crosses, more = (plain - weak)[1:, 1:], (strong - weak)[1:, 1:]
+    assert crosses.std() > 0.0
+    assert more == pytest.approx(3.0 * crosses)
+    assert np.array_equal(weak[1:, 0], strong[1:, 0])
+
+
 #   column      value    why
 GROUPS = [
     ("position", 0,      "the first slot"),
