@@ -77,6 +77,12 @@ class Settings(BaseSettings):
     l1: Penalty = Field(default=0.0, description="L1 of main cells")
     cross_l1: Penalty = Field(default=0.0, description="L1 of cross cells")
     l2: Penalty = Field(default=1.0, description="L2 of all cells")
+    learner: Literal["linear", "ffm"] = Field(
+        default="linear",
+        description="what predicts clicks: the matrix's cells, or field-aware vectors with them (ffm), which "
+        "begin anew whenever this becomes ffm",
+    )
+    factor_alpha: Rate = Field(default=0.1, description="learning rate of field-aware vectors")
     columns: Annotated[int, Field(ge=1_024, le=65_535)] = Field(
         default=16_384,
         description="columns of the matrix: creatives, campaigns, advertisers, shapes, categories",

@@ -1,6 +1,7 @@
 """`python -m loadtest ffm`: field-aware factorization machines beside the matrix alone.
 
-Over simulated markets whose low-rank crosses are as strong as the market's, twice and three times that, over
+What scoring 10,000 live ads takes with vectors (at most four times the matrix's), and what they bring:
+over simulated markets whose low-rank crosses are as strong as the market's, twice and three times that, over
 planted truth, and over the Open Bandit logs where they are.
 """
 
@@ -12,19 +13,32 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from app.domain.decisions import Choice
 from app.offline import rivals
 from app.offline.compare import TRUTH, Comparison, Entry, compare_file, compared, model_of, table
 from app.offline.simulate import simulate_file
 from app.offline.world.log import LogPlan
 from app.offline.world.planted import plant
+from app.rules import features, ffm, ranking
+from app.rules.calibration import NO_CURVE
+from app.rules.ffm import Factors
+from app.state import factors
+from app.state.factors import NO_FACTORS, ROW_FIELDS
+from app.state.state import State
+from loadtest.client import percentile
 from loadtest.compare import PROJECT, SCHEMAS
-from loadtest.machine import facts, target
+from loadtest.kernel import Bench, Timed, by_turns
+from loadtest.machine import SERVER_CORE, facts, on_core, target
+from loadtest.states import key_of, live_state, request_of
 
 MODELS = ("ftrl", "main", "ffm", "ffm8")
 STRENGTHS = (1.0, 2.0, 3.0)
 LEAST_GAIN = {2.0: 0.005, 3.0: 0.02}  # NE, at that strength
 MOST_LOSS = 0.001  # NE, where there is next to nothing to find
+MOST_TIMES = 4.0  # the matrix's own kernel
+LINEAR, CHOOSE, LEARN = "kernel", "choose", "learning one sample of 16 rows x 6 columns"
 
 
 def run(argv: Sequence[str]) -> int:
@@ -34,7 +48,8 @@ def run(argv: Sequence[str]) -> int:
     models = (*MODELS, "trees") if rivals.installed("lightgbm") else MODELS
     if "trees" not in models:
         print("trees (boosted trees + linear): left out, LightGBM is not installed\n")
-    met = [_markets(strength, models, options) for strength in STRENGTHS]
+    met = [_kernel(options)]
+    met += [_markets(strength, models, options) for strength in STRENGTHS]
     _planted(options.samples, options.seeds)
     _open_bandit(options.data)
     return 0 if all(met) else 1
@@ -44,10 +59,108 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="loadtest ffm", description=__doc__)
     parser.add_argument("--samples", type=int, default=300_000, help="samples of each simulated log")
     parser.add_argument("--seeds", type=int, default=3, help="how many logs of each sort")
+    parser.add_argument("--ads", type=int, default=10_000, help="live ads that are scored")
+    parser.add_argument("--repetitions", type=int, default=2_000, help="turns of each kernel")
     parser.add_argument("--data", type=Path, default=PROJECT.parent / "shared" / "data", help="real logs")
     return parser.parse_args(argv)
 
 
+# ------------------------------------------------------------------------------------ speed
+class FactoredBench(Bench):
+    """The kernel's bench with vectors of every ad and row, and requests that light a row of every field."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        random = np.random.default_rng(3)
+        blocks = [features.BLOCKS[names[0]] for names in ROW_FIELDS]
+        lit = [random.integers(block.start, block.end, len(self.drawn)) for block in blocks]
+        interests = features.BLOCKS["interest"]
+        lit.append(random.integers(interests.start, interests.end, len(self.drawn)))
+        self.drawn = np.stack([np.zeros(len(self.drawn)), *lit], axis=1).astype(np.int32)
+        self.vectors = {size: self._drawn_vectors(random, size) for size in (4, 8)}
+        self.rates = factors.rates_of(0.1)
+
+    def _drawn_vectors(self, random: np.random.Generator, size: int) -> Factors:
+        fields = self.state.catalogue.column_fields
+        one = ffm.fresh(factors.row_fields(), fields, len(ROW_FIELDS), factors.OWN_COLUMN_FIELD, size)
+        for vectors in (one.row_vectors, one.column_vectors):
+            vectors[:] = random.normal(0.0, 0.1, vectors.shape)
+        one.column_vectors[:, :, 0] = 0.0
+        return one
+
+    def factored(self, turn: int, size: int) -> ranking.Pick:
+        """Score every ad with vectors, and find the exact best and its rival."""
+        catalogue = self.state.catalogue
+        self.row_sum(turn)
+        ffm.add_factors(
+            self.vectors[size], self.rows(turn), catalogue.columns.used, catalogue.first_ad_column,
+            self.ads.view().alive, self.sums,
+        )  # fmt: skip
+        return self._pick(turn, self.sums, NO_CURVE)
+
+    def choice(self, turn: int, vectors: Factors) -> Choice:
+        """Choose as a node does, with these vectors or none."""
+        self.state.model.factors = vectors
+        choice = self.chooser.choose(request_of(turn), key_of(turn), 1)
+        self.state.model.factors = NO_FACTORS
+        return choice
+
+    def learned(self, turn: int, vectors: Factors) -> float:
+        """Learn one impression of forty, so that no time is spent on memory touched for the first time."""
+        model, turn = self.state.model, turn % 40
+        columns = self.ads.columns[:, self.index[turn]].astype("<u2").tobytes()
+        model.factors = vectors
+        p = model.learn(self.rows(turn).astype("<u2").tobytes(), columns, -4.0, 1.0, 0.0)
+        model.factors = NO_FACTORS
+        return p
+
+    def check(self) -> None:
+        """One scan gives every ad what its own columns give."""
+        super().check()
+        for size in self.vectors:
+            self.row_sum(0)
+            before = self.sums.astype(np.float64)
+            self.factored(0, size)
+            for ad in self.index[:: self.n // 50].tolist():
+                columns: NDArray[np.int32] = self.ads.columns[:, ad].astype(np.int32)
+                added = (self.sums[columns] - before[columns]).sum()
+                one = self.vectors[size]
+                assert abs(added - ffm.meet(one, self.rows(0), columns, ffm.nothing_met(one))) < 1e-3
+
+    def candidates(self) -> dict[str, Timed]:
+        """What is timed by turns, the matrix alone first of each sort."""
+        four = self.vectors[4]
+        return {
+            LINEAR: lambda turn: self.kernel(3 * turn),
+            f"{LINEAR}, k = 4": lambda turn: self.factored(3 * turn + 1, 4),
+            f"{LINEAR}, k = 8": lambda turn: self.factored(3 * turn + 2, 8),
+            CHOOSE: lambda turn: self.choice(2 * turn, NO_FACTORS),
+            f"{CHOOSE}, k = 4": lambda turn: self.choice(2 * turn + 1, four),
+            LEARN: lambda turn: self.learned(turn, NO_FACTORS),
+            f"{LEARN}, k = 4": lambda turn: self.learned(turn, four),
+        }
+
+
+def _kernel(options: argparse.Namespace) -> bool:
+    """Time scoring, choosing and learning with and without vectors."""
+    with on_core(SERVER_CORE) as core:
+        bench = FactoredBench(live_state(options.ads))
+        print(f"{options.ads:,} live ads, all eligible, 16 rows of {len(ROW_FIELDS)} fields; {core}\n")
+        bench.check()
+        times = by_turns(bench.candidates(), options.repetitions)
+    middle = {name: percentile(taken, 0.5) for name, taken in times.items()}
+    print(f"  {'us':52}{'median':>10}{'p90':>10}{'x without':>11}")
+    for name, taken in times.items():
+        alone = middle[name.split(", k")[0]]
+        print(f"  {name:52}{middle[name]:>10.1f}{percentile(taken, 0.9):>10.1f}{middle[name] / alone:>11.2f}")
+    print()
+    worst = middle[f"{LINEAR}, k = 4"] / middle[LINEAR]
+    return target(
+        f"scoring with vectors at most {MOST_TIMES:.0f} x without: {worst:.2f} x", worst <= MOST_TIMES
+    )
+
+
+# ------------------------------------------------------------------------------------ worth
 def _markets(strength: float, models: Sequence[str], options: argparse.Namespace) -> bool:
     """Compare the models over some markets of one strength."""
     found, clicks = [], 0

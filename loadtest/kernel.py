@@ -48,8 +48,8 @@ def run(argv: Sequence[str]) -> int:
         say(f"{core}; matrix {size} float32, {width:,} columns in use\n")
         bench = Bench(state)
         bench.check()
-        fast = _by_turns(bench.candidates(), options.repetitions)
-        slow = _by_turns(bench.slow_candidates(), FEW)
+        fast = by_turns(bench.candidates(), options.repetitions)
+        slow = by_turns(bench.slow_candidates(), FEW)
     base = percentile(fast[FULL_SUM], 0.5)
     say(f"  {'us':44}{'median':>12}{'p90':>12}{'x numpy':>10}")
     for name, times in (fast | slow).items():
@@ -186,7 +186,7 @@ class Bench:
         assert placed.candidates == self.n and len(placed.rows) == ROWS and placed.wins
 
 
-def _by_turns(candidates: dict[str, Timed], repetitions: int) -> dict[str, list[float]]:
+def by_turns(candidates: dict[str, Timed], repetitions: int) -> dict[str, list[float]]:
     """Time all candidates, one after the other in each turn. Units: microseconds."""
     times: dict[str, list[float]] = {name: [] for name in candidates}
     warm = min(50, repetitions // 3)

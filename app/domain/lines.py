@@ -65,6 +65,8 @@ class FoldSettings(Struct, frozen=True, kw_only=True, array_like=True):
     exploration_ceiling: float = 0.05
     uniform_share: float = 0.01
     uniform_best: int = 4
+    learner: str = "linear"  # ffm: vectors of rows and columns learn with the cells of the clicks' matrix
+    factor_alpha: float = 0.1
 
 
 class Configured(Struct, frozen=True, kw_only=True, array_like=True, tag="configured"):

@@ -99,6 +99,7 @@ def warm() -> None:
     refunded = Refunded(at_ms=3, target_id=shown.event_id, target_position=position, target=shown)
     apply(state, Entry(position + 3, refunded))
     _be_seen_again(state, ad, request)
+    _factor(state, ad, request)
     _explore(state, ad, request)
 
 
@@ -112,6 +113,20 @@ def _be_seen_again(state: State, ad: ServedAd, request: AdRequest) -> None:
     Chooser(state).choose(replace(request, person=person), ids.request_key(0, bytes(10)), 6)
     for _ in range(SEGMENTS // SWEPT_A_TICK):
         state.user_counters.sweep(100 * DAY_MS)
+
+
+def _factor(state: State, ad: ServedAd, request: AdRequest) -> None:
+    """Learn, take back and choose with field-aware vectors, and drop them again."""
+    before = state.settings
+    apply(state, Entry(state.position + 1, Configured(at_ms=6, settings=replace(before, learner="ffm"))))
+    once = replace(ad, decision_id=bytes(14) + b"2", user=b"")
+    shown = Shown(at_ms=6, ad=once)
+    position = state.position + 1
+    apply(state, Entry(position, shown))
+    Chooser(state).choose(request, ids.request_key(0, bytes(10)), 6)
+    refunded = Refunded(at_ms=6, target_id=shown.event_id, target_position=position, target=shown)
+    apply(state, Entry(position + 1, refunded))
+    apply(state, Entry(position + 2, Configured(at_ms=6, settings=before)))
 
 
 def _explore(state: State, ad: ServedAd, request: AdRequest) -> None:

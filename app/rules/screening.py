@@ -12,6 +12,7 @@ from numba import njit
 from app.rules.eligibility import judge, leave, lose, name_all, take_out
 from app.rules.exploration import perturb
 from app.rules.fatigue import light
+from app.rules.ffm import add_factors
 from app.rules.ranking import bound_all, bound_conversions, drop_below_floor, sum_rows
 
 
@@ -20,7 +21,7 @@ def screen(  # type: ignore[no-untyped-def]
     program, sets, capped, taken, standing, aside, aside_codes, alive, passing, planes, totals, frequency,
     same, below, seen, seen_rows, weights, touched, rows, shared, first, means, doubts, scale, seed, sums,
     columns, base, curve, bid, quality, per_click, log_score, floor, index, bound, paid, conversion_weights,
-    conversion_touched, conversion,
+    conversion_touched, conversion, factors,
 ):  # fmt: skip
     """Judge every ad, sum the rows where one is still in, and bound the scores; returns how many are left.
 
@@ -30,7 +31,8 @@ def screen(  # type: ignore[no-untyped-def]
             `frequency`, `taken` those that the request gave away already, lost as `same`; those under the
             floor are lost as `below`. The ads `seen` before light `seen_rows`, each its own, as in fatigue.
             paid (words,) are the ads paid by conversions: the second matrix is read for those still in alone.
-            The sums that rank are the means, or, with a scale, drawn around them as in exploration.
+            What `factors` add, where there are any, is part of the means, column by column. The sums
+            that rank are the means, or, with a scale, drawn around them as in exploration.
     Units   floor in micros per 1,000 impressions, 0 for none.
     """
     alive, passing = alive[: standing.size], passing[: standing.size]
@@ -44,6 +46,8 @@ def screen(  # type: ignore[no-untyped-def]
     take_out(capped, frequency, alive, planes, totals)
     take_out(taken, same, alive, planes, totals)
     sum_rows(weights, touched, rows, shared, first, alive, means)
+    if factors.row_vectors.size:
+        add_factors(factors, rows, shared, first, alive, means)
     if seen.size:
         light(weights, touched, columns, seen, seen_rows, alive, means)
     if scale > 0.0:

@@ -31,9 +31,10 @@ from app.rules.pacing import worth_at_bid
 from app.state.accounts import Accounts
 from app.state.ads import ARCHIVED, PAUSED, Ads
 from app.state.caps import Caps
+from app.state.factors import OWN_COLUMN_FIELD, SHARED_COLUMN_KINDS
+from app.state.model import PADDING
 from app.state.places import GroupedPlaces, Places
 
-_COLUMN_KINDS = ("shape", "category", "advertiser", "campaign")
 STATUS_CODE = {"active": 0, "paused": PAUSED, "archived": ARCHIVED}
 
 
@@ -48,6 +49,10 @@ class Catalogue:
         shared = columns // 5 // GroupedPlaces.RUN * GroupedPlaces.RUN or columns // 2
         self.columns = Places(shared, reserved=1)  # column 0: any ad; those that ads share
         self.first_ad_column = shared  # behind them each ad has a column of its own, in the ads' order
+        self.column_fields = np.zeros(
+            columns + PADDING, dtype=np.int32
+        )  # as vectors of columns are told apart
+        self.column_fields[shared:columns] = OWN_COLUMN_FIELD
         block = features.BLOCKS["placement"]
         self.rows = Places(block.end, reserved=block.start)
         self.ads = Ads(columns - shared)
@@ -133,7 +138,7 @@ class Catalogue:
 
     def room(self) -> int:
         """Count the new creatives or placements that certainly find a place, whatever they are."""
-        return min(self.columns.left // len(_COLUMN_KINDS), self.rows.left, self.ads.places.left)
+        return min(self.columns.left // len(SHARED_COLUMN_KINDS), self.rows.left, self.ads.places.left)
 
     def _full(self, thing: Thing) -> bool:
         """Say whether a thing would need more places than are left: its own, and of all it revives."""
@@ -271,7 +276,8 @@ class Catalogue:
         ads.campaign[ad] = self.campaign_index[campaign.id]
         ads.advertiser[ad] = self.advertiser_index[advertiser.id]
         ads.own[ad] = STATUS_CODE[creative.status]
-        shared = (self.columns.take(key) for key in column_keys(*chain))
+        shared = [self.columns.take(key) for key in column_keys(*chain)]
+        self.column_fields[shared] = range(1, OWN_COLUMN_FIELD)
         ads.columns[:, ad] = [0, *shared, self.first_ad_column + ad]
         ads.compile(ad, creative, group, campaign, advertiser)
         self.caps.put(CREATIVE, ad, creative.frequency_cap, self.zone_index(campaign.time_zone))
@@ -356,6 +362,9 @@ class Catalogue:
         """Take back what `parts` copied: the same things at the same places."""
         for name, place in (("columns", self.columns), ("rows", self.rows), ("ads", self.ads.places)):
             place.restore(parts["places"][name])
+        for key, column in self.columns.by_key.items():
+            assert isinstance(key, tuple)
+            self.column_fields[column] = SHARED_COLUMN_KINDS.index(key[0]) + 1
         self.zones = list(parts["zones"])
         self.zone_since = dict(parts["zone_since"])
         for index, pairs in zip(self._indexes(), parts["indexes"], strict=True):

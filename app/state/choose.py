@@ -181,7 +181,7 @@ class Chooser:
             catalogue.first_ad_column, slate.means, model.doubts, slate.scale, decision_hash, slate.sums,
             view.columns, slate.prior_logit, slate.curve, view.bid, view.quality, view.per_click,
             view.log_score, floor, self.index, self.bound, view.paid, conversions.w, conversions.touched,
-            slate.conversion,
+            slate.conversion, model.factors,
         )  # fmt: skip
         if self.offers:
             self._set_deals_apart(slate)

@@ -40,7 +40,8 @@ class Candidate(Struct, frozen=True, kw_only=True):
 
     Units   bid and ecpm in micros; score = bid x v x quality, v as in DESIGN. An oCPM ad's bid is its target
             cost times its present multiplier; pcvr is 0 where the ad is not paid by conversions. `main` are
-            the cells of row 0 or column 0, `crosses` the strongest others; logit = prior_logit + all of them.
+            the cells of row 0 or column 0, `crosses` the strongest others, `factors` what field-aware vectors
+            add; logit = prior_logit + all of them.
     """
 
     creative_index: int
@@ -66,6 +67,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     variance: float
     pcvr: float = 0.0
     target_cpa_micros: int | None = None
+    factors: float = 0.0
 
 
 class Slot(Struct, frozen=True, kw_only=True):
@@ -227,6 +229,7 @@ class Explainer(Chooser):
             crosses_left_out_sum=sum(left_out),
             uncertainty=uncertainty, variance=variance, pcvr=pcvr,
             target_cpa_micros=int(ads.target[at]) or None,
+            factors=self.state.model.added_by_factors(np.array(rows, np.int32), np.array(columns, np.int32)),
         )  # fmt: skip
 
     def _cells(

@@ -1,6 +1,7 @@
 """The matrix: a row for each thing known about the request, a column for each thing known about an ad.
 
-Only z and n are knowledge; w is always what they give, and is all that scoring reads.
+Only z and n are knowledge; w is always what they give, and is all that scoring reads. Where the setting says
+so, short vectors of rows and columns learn with the cells, and what they give is added to the scores.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.rules import exploration, features, ftrl
+from app.rules import exploration, features, ffm, ftrl
+from app.state import factors
 from app.state.arrays import zeros
 
 # A stride that is no power of two: else the same column of sixteen rows falls into one cache set.
@@ -37,6 +39,8 @@ class Model:
         self.touched = np.zeros(features.ROWS, dtype=np.bool_)
         self.doubts: NDArray[np.float32] = np.zeros(self.stride, dtype=np.float32)  # of row 0's cells
         self.hyper = ftrl.Rates().array()
+        self.factors = factors.NO_FACTORS
+        self.factor_rates = factors.rates_of(ffm.FactorRates().alpha)
         self._flat = (self.z.reshape(-1), self.n.reshape(-1), self.w.reshape(-1))
         self._cells = np.empty(MAX_LIT_ROWS * MAX_LIT_COLUMNS, dtype=np.int64)
         self._doubt_all()
@@ -49,16 +53,27 @@ class Model:
         lit = np.frombuffer(rows, dtype="<u2")
         main, total = self._find(lit, columns)
         self.touched[lit] = True
-        p: float = ftrl.learn(*self._flat, self._cells, main, total, prior_logit, shown, clicked, self.hyper)
-        self._doubt(np.frombuffer(columns, dtype="<u2"))
+        lit_columns = np.frombuffer(columns, dtype="<u2")
+        p: float
+        if self.has_factors:
+            p = ffm.learn(
+                *self._flat, self._cells, main, total, self.factors, lit, lit_columns,
+                ffm.nothing_met(self.factors), prior_logit, shown, clicked, self.hyper, self.factor_rates,
+            )  # fmt: skip
+        else:
+            p = ftrl.learn(*self._flat, self._cells, main, total, prior_logit, shown, clicked, self.hyper)
+        self._doubt(lit_columns)
         return p
 
     def unlearn(self, rows: bytes, columns: bytes, p: float, shown: float, clicked: float) -> None:
         """Take back what a sample taught, given the p that it was learned with."""
-        main, total = self._find(np.frombuffer(rows, dtype="<u2"), columns)
+        lit, lit_columns = np.frombuffer(rows, dtype="<u2"), np.frombuffer(columns, dtype="<u2")
+        main, total = self._find(lit, columns)
         gradient, advance = ftrl.sums_of(p, shown, clicked)
         ftrl.unlearn(*self._flat, self._cells, main, total, gradient, advance, self.hyper)
-        self._doubt(np.frombuffer(columns, dtype="<u2"))
+        if self.has_factors:
+            ffm.take_back(self.factors, lit, lit_columns, gradient, advance, self.factor_rates)
+        self._doubt(lit_columns)
 
     def _find(self, rows: NDArray[np.uint16], columns: bytes) -> tuple[int, int]:
         lit = np.frombuffer(columns, dtype="<u2")
@@ -74,6 +89,27 @@ class Model:
         for row in np.flatnonzero(self.touched):
             self.derive(int(row))
         self._doubt_all()
+
+    @property
+    def has_factors(self) -> bool:
+        """Whether vectors learn with the cells."""
+        return self.factors is not factors.NO_FACTORS
+
+    def take_learner(self, learner: str, alpha: float, column_fields: NDArray[np.int32]) -> None:
+        """Have vectors learn with the cells (`ffm`), from nothing where none did, or drop them (`linear`).
+
+        Shape   column_fields (stride,), the catalogue's own: the field of each column.
+        """
+        self.factor_rates = factors.rates_of(alpha)
+        if (learner == "ffm") != self.has_factors:
+            self.factors = factors.no_factors(column_fields) if learner == "ffm" else factors.NO_FACTORS
+
+    def added_by_factors(self, rows: NDArray[np.int32], columns: NDArray[np.int32]) -> float:
+        """Tell what vectors add to the logit of one ad: 0 where there are none."""
+        if not self.has_factors:
+            return 0.0
+        added: float = ffm.meet(self.factors, rows, columns, ffm.nothing_met(self.factors))
+        return added
 
     def _doubt(self, columns: NDArray[np.uint16]) -> None:
         exploration.doubt(self.n[0], columns, self.hyper[2] / self.hyper[0] + self.hyper[5], self.doubts)
@@ -106,6 +142,8 @@ class Model:
         self.n[rows, column] = 0.0
         self.w[rows, column] = 0.0
         self._doubt(np.array([column], dtype=np.uint16))
+        if self.has_factors:
+            factors.clear_column(self.factors, column)
 
     def clear_row(self, row: int) -> None:
         """Forget everything about a row, before it is given to another placement."""
@@ -115,14 +153,19 @@ class Model:
         self.n[row] = 0.0
         self.w[row] = 0.0
         self.touched[row] = False
+        if self.has_factors:
+            factors.clear_row(self.factors, row)
 
     def parts(self, width: int) -> dict[str, NDArray[Any]]:
         """Copy what was learned: the touched rows, as wide as columns were given out."""
         rows = np.flatnonzero(self.touched)
-        return {"rows": rows, "z": self.z[rows, :width], "n": self.n[rows, :width]}
+        more = factors.parts(self.factors, rows, width) if self.has_factors else {}
+        return {"rows": rows, "z": self.z[rows, :width], "n": self.n[rows, :width], **more}
 
     def restore(self, parts: dict[str, NDArray[Any]]) -> None:
-        """Take back what `parts` copied. The settings must be configured first."""
+        """Take back what `parts` copied. The settings, and the learner, must be configured first."""
+        if self.has_factors:
+            factors.restore(self.factors, parts)
         rows, width = parts["rows"], parts["z"].shape[1] if parts["z"].ndim == 2 else 0
         self.z[rows, :width] = parts["z"]
         self.n[rows, :width] = parts["n"]
@@ -133,6 +176,8 @@ class Model:
 
     def check(self) -> None:
         """Every weight is what its sums give, and n is never negative."""
+        if self.has_factors:
+            factors.check(self.factors, self.touched)
         for row in np.flatnonzero(self.touched):
             one = slice(int(row), int(row) + 1)
             derived = np.empty_like(self.w[one])

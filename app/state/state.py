@@ -139,6 +139,7 @@ class State:
         )
         self.model.configure(rates)
         self.conversion_model.configure(rates)
+        self.model.take_learner(settings.learner, settings.factor_alpha, self.catalogue.column_fields)
         self._take_prior_cvr(logit(settings.prior_cvr))
         if self.prior_logit != old_prior and self.model.touched.any():
             block = features.BLOCKS["unregistered"]

@@ -68,6 +68,7 @@ def _candidate(each: Candidate) -> dict[str, Any]:
             "main": [_cell(cell) for cell in each.main],
             "crosses": [_cell(cell) for cell in each.crosses],
             "others": {"count": each.crosses_left_out, "sum": each.crosses_left_out_sum},
+            "factors": each.factors,
         },
         "uncertainty": each.uncertainty,
         "variance": each.variance,

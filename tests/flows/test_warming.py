@@ -36,6 +36,10 @@ world.choose(ask_for("plc-1", deals=(D1, D2), count=2))
 world.choose(ask_for("plc-1", "plc-1"))
 apart = world_apart("advertiser", "category")
 apart.choose(ask_for("plc-1", "plc-1", count=3))
+factored = Life(msgspec.structs.replace(WATCHED, learner="ffm", exploration="thompson"))
+chance = Random(5)
+for _ in range(120):
+    factored.do(chance.choice(STEPS), chance.randrange(1_000))
 life = Life(msgspec.structs.replace(WATCHED, exploration="thompson", uniform_share=0.1))
 chance = Random(4)
 for _ in range(250):
@@ -47,6 +51,7 @@ measured = [exploring.choose().placed[0].greedy_ecpm_micros for _ in range(60)]
 assert any(measured)
 grown = {key for key, count in compiled().items() if count > before.get(key, 0)}
 grown -= {"find"}  # which checks call, and no node
+assert before["add_factors"] and before["take_back"]
 assert not grown, grown
 assert before["narrow"] and before["part_with"] and before["screen"]
 """

@@ -230,6 +230,11 @@ def _grouped() -> World:
     return world
 
 
+def _factored() -> World:
+    """Vectors learn with the cells."""
+    return _lived(msgspec.structs.replace(WATCHED, learner="ffm"), 5)
+
+
 # Only added to: each was recorded by the build of its time.
 STORIES: list[Callable[[], World]] = [
     lambda: _lived(SMALL_REST, 1),
@@ -237,6 +242,7 @@ STORIES: list[Callable[[], World]] = [
     _converted,
     _explored,
     _grouped,
+    _factored,
 ]
 
 
