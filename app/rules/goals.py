@@ -33,18 +33,35 @@ def ocpm_percents(
     return np.clip(percents, LEAST_PERCENT, MOST_PERCENT).astype(np.int64)
 
 
+def conversions_to_come(
+    unripe: NDArray[np.float64], ripe: NDArray[np.float64], conversions: NDArray[np.float64],
+    prior_cvr: NDArray[np.float64],
+) -> NDArray[np.float64]:  # fmt: skip
+    """Say how many conversions open clicks will still bring, at the rate of those that had the time.
+
+    With one conversion at the prior rate taken for granted.
+    Shape   (g,) each: what the clicks lack to be ripe (a click whose conversion would have come by now with
+            a chance of 30 % lacks 0.7), what they are ripe, conversions so far.
+
+    >>> conversions_to_come(np.array([7.0]), np.array([50.0]), np.array([9.0]), np.array([0.02]))
+    array([0.7])
+    """
+    rate = (conversions + 1.0) / (ripe + 1.0 / prior_cvr)
+    return np.asarray(unripe * np.minimum(rate, 1.0))
+
+
 def expected_conversions(
-    clicks: NDArray[np.int64], clicks_then: NDArray[np.int64], conversions: NDArray[np.int64],
+    clicks: NDArray[np.float64], clicks_then: NDArray[np.float64], conversions: NDArray[np.float64],
     prior_cvr: NDArray[np.float64],
 ) -> NDArray[np.float64]:  # fmt: skip
     """Say how many conversions should have come since a campaign's last one.
 
     At the rate that it had shown until then, with one conversion at the prior rate taken for granted; not at
     the model's pCVR, which falls with every click and would never expect much.
-    Shape   (c,) each: clicks so far and when the last conversion came, conversions so far.
+    Shape   (c,) each: clicks so far, by how ripe they are, and when the last conversion came; conversions.
 
     >>> expected_conversions(np.array([500, 60]), np.array([0, 50]), np.array([0, 4]), np.array([0.02, 0.02]))
     array([10. ,  0.5])
     """
     rate = (conversions + 1) / (clicks_then + 1.0 / prior_cvr)
-    return np.asarray((clicks - clicks_then) * rate)
+    return np.round((clicks - clicks_then) * rate, 9)  # clicks are sums of parts

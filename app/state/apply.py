@@ -214,7 +214,7 @@ def _settle_click(
         state.calibration.clicked(
             state.row_of(ad.placement_id), float(record["p_shown"]) if record is not None else p
         )
-    p_trial = try_click(state, line, learned)
+    p_trial = try_click(state, position, line, learned)
     state.recent.add_click(impression_position, position, p, billed, p_trial)
     state.progress.clicked()
     _hear(state, ad)
@@ -303,7 +303,7 @@ def _refunded(state: State, entry: Entry, line: Refunded) -> Outcome:
     else:
         billed = verdict.billed_micros if verdict is not None else 0
     give_back(state, target.ad, target.at_ms, billed)
-    unlearned = fate in COUNTED and _take_out(state, target, record)
+    unlearned = fate in COUNTED and _take_out(state, line, record)
     viewed = b""
     if isinstance(target, Shown) and fate in COUNTED:
         viewed = uncount_view(state, target.ad, target.at_ms)
@@ -328,12 +328,13 @@ def _record_of(state: State, line: Refunded) -> tuple[Any, str]:
             assert_never(line.target)
 
 
-def _take_out(state: State, target: Shown | Clicked | Converted, record: Any) -> bool:
+def _take_out(state: State, line: Refunded, record: Any) -> bool:
     """Take an event out of what was counted and learned; says whether the models forgot it."""
+    target = line.target
     if isinstance(target, Converted):
         return refund_conversion(state, target, record)
     if isinstance(target, Clicked):
-        untry_click(state, target)
+        untry_click(state, line.target_position, target)
         if record is not None:
             record["clicked"] = CLICK_REFUNDED
     return record is not None and _unlearn(state, record, target.ad)

@@ -1,8 +1,9 @@
 """Clicks as trials and conversions as their successes: the second matrix, and the money that waits for them.
 
-Feedback is additive here, too: a click teaches (1, 0) at once, its conversion (0, 1) whenever it comes. Only
-ads whose conversions are known to be reported teach: those sold by conversions, and those of a campaign that
-has had one. (Clicks of others are no failed trials, and would teach every ad that nobody converts.)
+Feedback is additive here, too: a click teaches (1, 0) as it ripens (`app.state.ripening`), its conversion
+(0, 1) whenever it comes. Only ads whose conversions are known to be reported teach: those sold by
+conversions, and those of a campaign that has had one. (Clicks of others are no failed trials, and would teach
+every ad that nobody converts.)
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from app.state.billing import accounts_of, came, charge, quote
 from app.state.conversions import NO_CLICK
 from app.state.receipts import VIEW_THROUGH, Outcome, Receipt, receipt_of
 from app.state.recent import CLICK_REFUNDED, LEARNED
+from app.state.ripening import close_click, open_click, unlearn_trial
 from app.state.state import State
 from app.state.told import note_act
 from app.state.waiting import hold_conversion
@@ -29,31 +31,29 @@ BY_CONVERSION = frozenset({"cpa", "ocpm"})
 NO_CLICKS = frozenset({"invalid", "refunded"})  # fates: whose conversions nobody made
 
 
-def try_click(state: State, line: Clicked, learned: bool) -> float:
-    """Take a counted click as a trial; returns the p that it was learned with, nan where it was not."""
+def try_click(state: State, position: int, line: Clicked, learned: bool) -> float:
+    """Take a counted click as a trial; returns the p that its first part was learned with, nan without."""
     ad, p = line.ad, math.nan
     accounts = group_at, campaign_at, _ = accounts_of(state, ad, line.at_ms)
+    stood = _stands(state, accounts)
     if ad.price_kind == "cpa":
-        stood = _stands(state, accounts)
-        state.goals.clicked(campaign_at)
         came(state, ad, group_at, round(ad.price_micros * ad.pcvr), line.at_ms)
         state.awaited.hold(group_at, round(ad.price_micros * ad.pcvr))
-        if _stands(state, accounts) != stood:
-            state.restand()
-    if learned and (ad.price_kind in BY_CONVERSION or state.goals.tracked[campaign_at]):
-        p = _learn(state, ad, 1.0, 0.0)
+    if ad.price_kind in BY_CONVERSION or state.goals.tracked[campaign_at]:
+        p = open_click(state, position, line, group_at, campaign_at, teaches=learned)
+    if _stands(state, accounts) != stood:
+        state.restand()
     return p
 
 
-def untry_click(state: State, line: Clicked) -> None:
+def untry_click(state: State, position: int, line: Clicked) -> None:
     """Take a click that is refunded out of what its campaign waits for, and its conversions' money back."""
     ad = line.ad
     state.conversions.owe(line.event_id)
-    if ad.price_kind == "cpa":
-        group_at, campaign_at, _ = accounts_of(state, ad, line.at_ms)
-        state.goals.clicked(campaign_at, -1)
-        if not state.conversions.of_click(line.event_id):
-            state.awaited.let_go(group_at, ad.price_micros * ad.pcvr, _since_s(state, line.at_ms))
+    group_at, campaign_at, _ = accounts_of(state, ad, line.at_ms)
+    close_click(state, position, ad, group_at, campaign_at)
+    if ad.price_kind == "cpa" and not state.conversions.of_click(line.event_id):
+        state.awaited.let_go(group_at, ad.price_micros * ad.pcvr, _since_s(state, line.at_ms))
 
 
 def take_conversion(state: State, entry: Entry, line: Converted) -> Outcome:
@@ -96,8 +96,10 @@ def _attribute(
     stood = _stands(state, accounts)
     billed, unbilled = charge(state, ad, "conversion", line.at_ms)
     click, p = line.refers_to or b"", math.nan
-    if ad.price_kind == "cpa":
-        first = not state.conversions.of_click(click)  # a click holds one conversion
+    first = not state.conversions.of_click(click)
+    if first:
+        _note_delay(state, line, click_position, campaign_at)
+    if ad.price_kind == "cpa":  # a click holds one conversion
         late_s = (line.at_ms - ad.issued_at_ms) / 1000
         held = ad.price_micros * ad.pcvr if first else 0.0
         state.awaited.came(group_at, held, billed + unbilled, _since_s(state, ad.issued_at_ms), late_s)
@@ -159,7 +161,7 @@ def unlearn_click(state: State, record: Any, ad: ServedAd, click: bytes) -> None
     conversion = state.conversions.find_taught(click)
     if conversion is not None:
         unlearn_conversion(state, conversion, ad)
-    state.conversion_model.unlearn(ad.rows, ad.columns, float(record["p_trial"]), 1.0, 0.0)
+    unlearn_trial(state, record, ad)
     record["p_trial"] = math.nan
 
 
@@ -187,6 +189,15 @@ def _learn(state: State, ad: ServedAd, trials: float, successes: float) -> float
     state.conversions.lessons += 1
     prior = state.conversion_prior_of(ad.creative_id)
     return state.conversion_model.learn(ad.rows, ad.columns, prior, trials, successes)
+
+
+def _note_delay(state: State, line: Converted, click_position: int, campaign: int, by: float = 1.0) -> None:
+    """Count how late a click's first conversion is, where its click was counted, too."""
+    place = state.delays.find(click_position)
+    if place is None and line.ad.price_kind not in BY_CONVERSION:
+        return
+    since_ms = line.ad.issued_at_ms if place is None else int(state.delays.at(place)["at_ms"])
+    state.delays.came(campaign, max(0, line.at_ms - since_ms) / 1000, by)
 
 
 def _stands(state: State, accounts: tuple[int, int, int]) -> tuple[bool, bool, bool]:

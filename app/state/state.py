@@ -28,6 +28,7 @@ from app.state.catalogue import Catalogue
 from app.state.clusters import Clusters
 from app.state.conversions import Conversions
 from app.state.counters import UserCounters
+from app.state.delays import Delays
 from app.state.dismissals import Dismissals
 from app.state.exploration import Exploration
 from app.state.goals import Goals
@@ -66,6 +67,7 @@ class State:
         self.pacing = Pacing(self.catalogue)
         self.recent = Recent(recent)
         self.conversions = Conversions()
+        self.delays = Delays(max(LEAST_CLICKS, recent // 8))
         self.ledger = Ledger()
         self.in_flight = Hold(self.catalogue, "in_flight")
         self.awaited = Hold(self.catalogue, "awaited")
@@ -127,6 +129,7 @@ class State:
         self.settings = settings
         self.in_flight.prior_s = float(settings.in_flight_s)
         self.awaited.prior_s = float(settings.in_flight_conversion_s)
+        self.delays.expect(self.awaited.prior_s)
         self.user_counters.limit = settings.user_counters
         self.user_counters.kept_hours = settings.retention_days * 24 - 1
         self.catalogue.zones[0] = settings.time_zone
@@ -171,6 +174,7 @@ class State:
         campaigns, groups = catalogue.campaign_accounts.count, catalogue.group_accounts.count
         self.ledger.open(campaigns, groups)
         self.goals.open(campaigns, groups)
+        self.delays.make_room(campaigns)
         match thing:
             case Campaign():
                 at, prior = catalogue.campaign_index[thing.id], thing.prior_cvr or self.settings.prior_cvr
@@ -267,6 +271,7 @@ class State:
             "recent": (self.recent.next, self.recent.closed),
             "dismissals": self.dismissals.first,
             "conversions": (self.conversions.next, self.conversions.lessons, list(self.conversions.owed)),
+            "delays": self.delays.rest(),
             "catalogue": self.catalogue.parts(),
             "audiences": self.audiences.parts(),
             "keys": self.keys.parts(),
@@ -281,6 +286,7 @@ class State:
             "conversion_model": self.conversion_model.parts(width),
             "ledger": self.ledger.parts(),
             "goals": self.goals.parts(),
+            "delays": self.delays.parts(),
             "traffic": self.traffic.parts(),
             "calibration": self.calibration.parts(),
         }
@@ -351,6 +357,8 @@ class State:
         self.catalogue.ads.stand(self.group_standing)
         self.supply.restore(parts["supply"], rest["supply"])
         self.pacing.restore(parts["pacing"], missing=0 if "in_flight" in parts else 1)
+        if "delays" in rest:
+            self.delays.restore(_parts_of("delays", parts), rest["delays"])
         if "calibration_rows" in parts:
             self.calibration.restore(_parts_of("calibration", parts))
         if "clusters" in parts:
@@ -395,6 +403,7 @@ class State:
             catalogue.group_campaign[: groups.count],
         )  # fmt: skip
         self.goals.check()
+        self.delays.check()
         self.in_flight.check()
         self.awaited.check()
 

@@ -12,6 +12,7 @@ from app.domain.lines import Ticked
 from app.rules.pacing import day_segments
 from app.rules.standing import moment_at
 from app.state.receipts import Outcome
+from app.state.ripening import ripen
 from app.state.state import State
 from app.state.waiting import expire_waiting
 
@@ -24,9 +25,10 @@ def take_tick(state: State, line: Ticked) -> Outcome:
     catalogue = state.catalogue
     wins = line.wins or tuple((group_id, 1) for group_id, _ in line.in_flight)  # older lines count none
     _hold(state, line, dict(wins), elapsed_ms)
-    if state.goals.tick(elapsed_ms):
+    if state.goals.tick(elapsed_ms, catalogue.group_campaign):
         catalogue.ads.rebid(state.goals.percent)
         state.mix(state.goals.percent[: state.goals.groups].tobytes())
+    state.mix(struct.pack("<qd", *ripen(state, max(state.clock_ms, line.at_ms))))
     _pace(state, line, wins, elapsed_ms)
     outcome = Outcome(None, expire_waiting(state))
     state.progress.close(state.recent.close(state.clock_ms - state.settings.click_window_s * 1000))

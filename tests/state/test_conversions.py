@@ -41,6 +41,8 @@ def path(world: World, ad: ServedAd, *own_ids: str) -> list[Receipt]:
     return [world.show(ad), world.click(ad), *(world.convert(ad, own_id) for own_id in own_ids)]
 
 
+WEEK_MS = 7 * 24 * HOUR_MS
+
 # What is learned.
 
 
@@ -114,6 +116,7 @@ def test_a_conversion_that_overtook_its_click_is_billed_and_learned_when_that_co
     world, plain = world_with(), world_with()
     ad = world.ad(kind="cpa", pcvr=0.02)
     path(plain, ad, "order-1")
+    plain.tick(1_000 + plain.settings.held_s * 1_000)
     world.show(ad)
     event = world.convert(ad, "order-1").event_id
     world.tick(1_000)
@@ -123,8 +126,8 @@ def test_a_conversion_that_overtook_its_click_is_billed_and_learned_when_that_co
     assert world.known[event].verdict == Verdict("learned", 1_000 * WON)
     world.tick(world.settings.held_s * 1_000)
     assert (world.spent(), len(world.state.early)) == (1_000 * WON, 0), "once"
-    assert world.pcvr(ad) == pytest.approx(plain.pcvr(ad), rel=1e-6)
-    assert contents(world.state)["goals_campaigns"] == contents(plain.state)["goals_campaigns"]
+    assert world.pcvr(ad) == pytest.approx(plain.pcvr(ad), rel=1e-3)
+    assert float(world.state.goals.conversions[0]) == 1
 
 
 def test_a_conversion_waits_for_a_click_that_waits_for_its_impression() -> None:
@@ -354,11 +357,14 @@ def test_a_cpa_campaign_stops_when_conversions_stay_out_and_one_starts_it_again(
     for ad in ads:
         assert world.winner() == "cr-1"
         path(world, ad)
+    assert world.winner() == "cr-1", "they may only be late"
+    world.tick(WEEK_MS)
     assert world.reasons() == {"no_conversions": 1}
     assert world.winner() == "cr-2", "who pays by click goes on"
     world.convert(ads[0])
     assert world.winner() == "cr-1"
     path(world, world.ad(kind="cpa", pcvr=0.0))
+    world.tick(WEEK_MS)
     assert world.winner() == "cr-1", "the count begins anew"
 
 
@@ -366,12 +372,14 @@ def test_an_edit_starts_a_stopped_cpa_campaign_again_and_0_never_stops_one() -> 
     world = World(FoldSettings(cpa_stop_conversions=1))
     world.add(*one_of_each(prior_cvr=0.5)[:-2], group("g-1", bid=10_000, kind="cpa"), banner("cr-1"))
     path(world, world.ad(kind="cpa")), path(world, world.ad(kind="cpa"))
+    world.tick(WEEK_MS)
     assert world.winner() is None
     world.change("campaign", "c-1", name="the pixel is mended")
     assert world.winner() == "cr-1"
     for _ in range(4):  # it has shown to convert rarer than its prior said
         assert world.winner() == "cr-1"
         path(world, world.ad(kind="cpa"))
+        world.tick(WEEK_MS)
     assert world.winner() is None
     world.configure(cpa_stop_conversions=0)
     assert world.winner() == "cr-1"
@@ -446,7 +454,7 @@ def test_a_campaign_s_money_at_a_glance() -> None:
         1_000 * WON,
     )
     assert told.awaited_micros == 100 * WON
-    assert told.expected_conversions == pytest.approx(0.02)
+    assert told.expected_conversions == pytest.approx(0.02 * world.state.delays.ripeness[0, 0], abs=1e-9)
     assert told.stops_at_conversions == 10
     ocpm, cpa = told.groups
     assert (ocpm.kind, ocpm.target_cpa_micros, ocpm.realised_cpa_micros) == ("ocpm", 1_000 * WON, 500 * WON)

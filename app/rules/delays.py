@@ -1,0 +1,94 @@
+"""How late conversions come after their click, and so how much of a click counts as a trial at which age.
+
+Ages are cut into bins at EDGES_S. Of each campaign is counted how many conversions came in each bin, and how
+many clicks have lived through it (one in the midst of a bin by its share of it). Their ratio is the rate at
+which clicks convert at that age, however many are still young; its share of the sum over all bins is the
+share of conversions that come then. Nothing else is needed: a click that is young tells of the early bins.
+
+A campaign has few conversions, so its shares are drawn towards those of all campaigns, and these, while
+nothing is known, towards an exponential delay.
+Source  the chain ladder of insurers (claims still to be reported), or Kaplan & Meier 1958 with those who
+        never convert; Chapelle 2014 has the same likelihood with an exponential delay.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+F64 = NDArray[np.float64]
+
+# 2, 10, 30 and 90 minutes, 4.5, 12 and 30 hours, 3 and 7 days: about equal steps of the logarithm. Six ages
+# cost 0.005 of normalised entropy on the simulator, since late in a bin fewer convert than early; twelve
+# gained nothing over nine. Conversions later than a week count as of the last bin.
+EDGES_S: F64 = np.array([120.0, 600.0, 1_800.0, 5_400.0, 16_200.0, 43_200.0, 108_000.0, 259_200.0, 604_800.0])
+BINS = EDGES_S.size
+AGES_S: F64 = np.concatenate([[0.0], EDGES_S])  # at which a click's trial grows
+WIDTHS_S: F64 = np.diff(AGES_S)
+
+# Conversions as which the shares of all campaigns count for one, and the expected shares for all.
+STRENGTH, STRENGTH_OF_EXPECTED = 5.0, 3.0
+# What is taken for granted of a campaign's rate, where only the proportions of the rates matter.
+GRANTED_CONVERSIONS, GRANTED_CLICKS = 1.0, 50.0
+ROUNDS = 3  # the whole's shares and the campaigns' rates follow from each other; it settles at once
+
+
+def expected_shares(mean_s: float) -> F64:
+    """Say which share of conversions comes in each bin, where the delay is exponential.
+
+    >>> expected_shares(86_400.0).round(3).tolist()
+    [0.001, 0.006, 0.014, 0.04, 0.11, 0.222, 0.32, 0.237, 0.05]
+    """
+    within = -np.expm1(-EDGES_S / mean_s)
+    within[-1] = 1.0
+    return np.diff(within, prepend=0.0)
+
+
+def shares_of(conversions: F64, lived: F64, expected: F64) -> F64:
+    """Estimate which share of its conversions comes in each bin, for each campaign.
+
+    Shape   conversions and lived (c, BINS), expected (BINS,); gives (c, BINS), rows that sum to 1.
+    Cost    1,000 campaigns: about 0.3 ms.
+
+    A hundred clicks, ten conversions within five minutes, and nobody older yet: as many may still come, for
+    all that is known. Once all have lived a week and nothing did, it is:
+
+    >>> came, expected = np.array([[10.0] + 8 * [0.0]]), expected_shares(86_400.0)
+    >>> float(shares_of(came, 10 * came, expected)[0, 0].round(2))
+    0.53
+    >>> float(shares_of(came, np.full((1, 9), 100.0), expected)[0, 0].round(2))
+    0.92
+    """
+    whole = expected
+    for _ in range(ROUNDS):
+        ripe = (lived * whole).sum(axis=1)
+        rate = (conversions.sum(axis=1) + GRANTED_CONVERSIONS) / (ripe + GRANTED_CLICKS)
+        due = (lived * rate[:, None]).sum(axis=0)
+        whole = (conversions.sum(axis=0) + STRENGTH_OF_EXPECTED * expected) / (due + STRENGTH_OF_EXPECTED)
+        whole = whole / whole.sum()
+    own = (conversions + STRENGTH * whole) / (lived + STRENGTH / rate[:, None])
+    return np.asarray(own / own.sum(axis=1, keepdims=True))
+
+
+def ripeness_of(shares: F64) -> F64:
+    """Say how much of a click counts as a trial once it reached each of AGES_S: never less, at last all.
+
+    In the midst of a bin as many conversions have come as in the mean over the bin, so that trials and
+    conversions keep step: half of the first bin counts from the click on.
+    Shape   shares (..., BINS); gives (..., BINS + 1).
+
+    >>> ripeness_of(np.array([0.2, 0.4, 0.4])).round(2).tolist()
+    [0.1, 0.4, 0.8, 1.0]
+    """
+    within = np.cumsum(shares, axis=-1)
+    ripe = np.concatenate([within - shares / 2.0, np.ones((*shares.shape[:-1], 1))], axis=-1)
+    return np.asarray(np.minimum(ripe, 1.0))
+
+
+def bin_of(age_s: float) -> int:
+    """Find the bin of a conversion that came so late.
+
+    >>> bin_of(0.0), bin_of(120.0), bin_of(121.0), bin_of(9e9)
+    (0, 0, 1, 8)
+    """
+    return min(int(np.searchsorted(EDGES_S, age_s)), BINS - 1)
