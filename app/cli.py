@@ -157,6 +157,26 @@ def import_command(
         raise typer.Exit(1)
 
 
+@app.command("load")
+def load_command(
+    file: Annotated[Path, typer.Argument(metavar="MODEL", help="A file that `adjudge train` wrote.")],
+    url: Annotated[str | None, typer.Option(help="A running node's admin port.")] = None,
+    key: Annotated[str | None, typer.Option(help="Its admin key.")] = None,
+    data: OfflineData = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a trained model into the place of the one that a node has learned so far."""
+    from app.flows.loading import load_model
+
+    content = file.read_bytes()
+    if url is not None:
+        loaded = transfer.post_model(url, _key(key), content)
+    else:
+        found = _offline(data, lambda node: load_model(node, content))
+        loaded = {"sha256": found.name, "position": found.position, "cells_unknown": found.homeless}
+    print(json.dumps(loaded) if as_json else " ".join(f"{name} {told}" for name, told in loaded.items()))
+
+
 @app.command("export")
 def export_command(
     out: Annotated[Path | None, typer.Option(help="File; default: stdout.")] = None,

@@ -320,6 +320,13 @@ class Clustered(Struct, frozen=True, kw_only=True, array_like=True, tag="cluster
     placements_changed: float = 0.0
 
 
+class Loaded(Struct, frozen=True, kw_only=True, array_like=True, tag="loaded"):
+    """A trained model takes the place of the one learned so far: a file named by its sha256."""
+
+    at_ms: int
+    name: str
+
+
 class Erased(Struct, frozen=True, kw_only=True, array_like=True, tag="erased"):
     """A person is to be forgotten: what is known under any of these keys, and what they were served."""
 
@@ -330,7 +337,7 @@ class Erased(Struct, frozen=True, kw_only=True, array_like=True, tag="erased"):
 Feedback = Shown | Clicked | Converted | Dismissed | Noticed | Returned
 Event = Feedback | Refunded | Returned
 Line = (
-    Configured | Ticked | Lost | Catalogued | Keyed | Profiled | Erased | Listed | Clustered
+    Configured | Ticked | Lost | Catalogued | Keyed | Profiled | Erased | Listed | Clustered | Loaded
     | Shown | Clicked | Converted | Dismissed | Noticed | Refunded | Returned
 )  # fmt: skip
 

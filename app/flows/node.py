@@ -109,6 +109,7 @@ class Node:
     user_keys: UserKeys = field(default_factory=UserKeys.fresh)
     lists: Lists = field(default_factory=Lists)
     lists_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    models_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     clients: Clients = field(default_factory=Clients)
     just_served: JustServed = field(default_factory=JustServed)
     geo: Geo = field(default_factory=Geo)

@@ -21,6 +21,7 @@ import structlog
 
 from app.domain.lines import Verdict
 from app.flows.follow import fold
+from app.flows.loading import trained_under
 from app.flows.node import Node
 from app.journal import snapshots
 from app.journal.reader import SqliteReader
@@ -40,17 +41,24 @@ class FoldDiffers(Exception):
 def load(folder: Path, columns: int, upto: int | None = None) -> tuple[State, list[str]]:
     """Restore the newest sound snapshot (at or before a position), or an empty state.
 
+    It reads trained models where a data directory has them: beside the snapshots.
     Returns the state and the names of damaged snapshots that were refused.
     """
     damaged: list[str] = []
+    trained = trained_under(folder.parent)
     for listed in sorted(snapshots.listing(folder), key=lambda one: one.position, reverse=True):
         if upto is not None and listed.position > upto:
             continue
         try:
-            return restored(listed.path, columns), damaged
+            state = restored(listed.path, columns)
         except Damaged as error:
             damaged.append(f"{listed.path.name}: {error}")
-    return State(columns), damaged
+        else:
+            state.trained = trained
+            return state, damaged
+    state = State(columns)
+    state.trained = trained
+    return state, damaged
 
 
 def restored(path: Path, columns: int) -> State:

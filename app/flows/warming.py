@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from msgspec.structs import replace
 
 from app.domain import ids
@@ -36,11 +37,15 @@ from app.domain.lines import (
 )
 from app.domain.requests import AdRequest, Ask, Deal, Person
 from app.flows.agents import agent_of
+from app.journal.models import decode_model, encode_model
 from app.rules import ftrl
 from app.rules.projection_plain import DIMENSIONS
+from app.rules.trained import Trained
 from app.state.apply import apply
 from app.state.choose import Chooser
 from app.state.counters import SEGMENTS, SWEPT_A_TICK
+from app.state.loading import terms_of
+from app.state.prepared import prepare
 from app.state.state import State
 
 _THINGS: tuple[Thing, ...] = (
@@ -98,9 +103,19 @@ def warm() -> None:
     apply(state, Entry(position + 2, Converted(at_ms=2, ad=ad), Referred(position + 1)))
     refunded = Refunded(at_ms=3, target_id=shown.event_id, target_position=position, target=shown)
     apply(state, Entry(position + 3, refunded))
+    _take_model(state)
     _be_seen_again(state, ad, request)
     _factor(state, ad, request)
     _explore(state, ad, request)
+
+
+def _take_model(state: State) -> None:
+    """Take over a trained model of one cell, from a file's bytes as they are read."""
+    ends = np.zeros(1, np.int32)
+    cell = np.zeros(1, "<u2"), np.zeros(1, "<u4"), np.zeros(1), np.ones(1)
+    model = Trained(0.0, ftrl.Rates(), ends, {}, (("any", ""),), *cell)
+    taken = decode_model(encode_model(model, {}))[1]
+    prepare("", taken, terms_of(state, taken), columns=64)
 
 
 def _be_seen_again(state: State, ad: ServedAd, request: AdRequest) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from app.journal.folders import sync_folder
 
 
-def write_list(folder: Path, name: str, content: bytes) -> None:
+def write_list(folder: Path, name: str, content: bytes | bytearray) -> None:
     """Write a list durably, readable by its owner alone; one that is there already stays as it is."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name

@@ -26,6 +26,7 @@ from app.domain.lines import (
     Feedback,
     Keyed,
     Listed,
+    Loaded,
     Lost,
     Noticed,
     Profiled,
@@ -48,6 +49,7 @@ from app.state.converting import (
     unlearn_click,
     untry_click,
 )
+from app.state.loading import take_model
 from app.state.opinions import slips, take_back, take_dismissal
 from app.state.receipts import Outcome, Receipt, receipt_of
 from app.state.recent import CLICK_REFUNDED, FATES, INVALID, LEARNED, REFUNDED, SKIPPED
@@ -94,6 +96,8 @@ def apply(state: State, entry: Entry) -> Outcome:  # noqa: C901, PLR0912 - an ar
         case Profiled() | Erased() | Listed() | Clustered():
             tell_of_people(state, line)
             return Outcome()
+        case Loaded():
+            return take_model(state, line)
         case Configured():
             state.configure(line.settings)
             state.tell_time(line.at_ms)
@@ -208,8 +212,9 @@ def _settle_click(
         return _clicked_invalid(state, position, line, ACCIDENTAL, learned=impression_fate == "learned")
     billed, unbilled = charge(state, ad, "click", line.at_ms)
     learned = impression_fate == "learned"
+    taught = learned and impression_position > state.model_since
     p = float("nan")
-    if learned:
+    if taught:
         p = state.model.learn(ad.rows, ad.columns, state.prior_of(ad.placement_id), 0.0, 1.0)
         state.calibration.clicked(
             state.row_of(ad.placement_id), float(record["p_shown"]) if record is not None else p
@@ -223,7 +228,7 @@ def _settle_click(
     verdict = Verdict("learned" if learned else "skipped", billed, unbilled, code)
     state.traffic.remember(line, position, impression_position, now_ms, verdict)
     told = [(event, verdict), *settle_conversions(state, line, position, verdict.fate)]
-    receipt = receipt_of(event, position, billed, unbilled, learned, code)
+    receipt = receipt_of(event, position, billed, unbilled, taught, code)
     return Outcome(receipt, [*told, *state.traffic.take_marked()], len(told))
 
 
@@ -347,6 +352,8 @@ def _unlearn(state: State, record: Any, ad: ServedAd) -> bool:
     if fate != LEARNED or age > UNLEARN_HORIZON_EVENTS:
         return False
     unlearn_click(state, record, ad, ids.event_id(key_of(ad), "click"))
+    if int(record["position"]) <= state.model_since:  # another model learned it
+        return False
     clicked = not math.isnan(record["p_clicked"])  # and learned
     state.calibration.taken_back(state.row_of(ad.placement_id), float(record["p_shown"]), clicked=clicked)
     if clicked:

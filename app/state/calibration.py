@@ -81,6 +81,12 @@ class Calibration:
         self.fitted[row] = False
         self.stale.pop(row, None)
 
+    def forget(self) -> None:
+        """Begin anew: the predictions to come are another model's."""
+        self.counts[:] = 0.0
+        self.fitted[:] = False
+        self.stale.clear()
+
     def tick(self) -> bytes:
         """Fit the whole and the next stale slices; returns what to mix into the hash.
 

@@ -43,7 +43,7 @@ class Model:
         self.factor_rates = factors.rates_of(ffm.FactorRates().alpha)
         self._flat = (self.z.reshape(-1), self.n.reshape(-1), self.w.reshape(-1))
         self._cells = np.empty(MAX_LIT_ROWS * MAX_LIT_COLUMNS, dtype=np.int64)
-        self._doubt_all()
+        self.doubt_all()
 
     def learn(self, rows: bytes, columns: bytes, prior_logit: float, shown: float, clicked: float) -> float:
         """Learn one sample with the p of this moment; returns that p.
@@ -88,7 +88,7 @@ class Model:
         self.hyper = new
         for row in np.flatnonzero(self.touched):
             self.derive(int(row))
-        self._doubt_all()
+        self.doubt_all()
 
     @property
     def has_factors(self) -> bool:
@@ -114,7 +114,8 @@ class Model:
     def _doubt(self, columns: NDArray[np.uint16]) -> None:
         exploration.doubt(self.n[0], columns, self.hyper[2] / self.hyper[0] + self.hyper[5], self.doubts)
 
-    def _doubt_all(self) -> None:
+    def doubt_all(self) -> None:
+        """Derive the doubts of all columns."""
         self._doubt(np.arange(self.stride, dtype=np.uint16))
 
     def derive(self, row: int) -> None:
@@ -172,7 +173,7 @@ class Model:
         self.touched[rows] = True
         for row in rows:
             self.derive(int(row))
-        self._doubt_all()
+        self.doubt_all()
 
     def check(self) -> None:
         """Every weight is what its sums give, and n is never negative."""
@@ -185,5 +186,5 @@ class Model:
             assert np.array_equal(derived, self.w[one]), f"stale weight in row {row}"
             assert (self.n[one] >= 0).all()
         doubts = self.doubts.copy()
-        self._doubt_all()
+        self.doubt_all()
         assert np.array_equal(doubts, self.doubts), "a stale doubt"

@@ -6,6 +6,7 @@ are their running hashes: `parts` is what a snapshot holds, `restore` its invers
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
@@ -22,6 +23,7 @@ from app.rules import features, standing
 from app.rules.evaluation import logit
 from app.rules.ftrl import Rates
 from app.rules.standing import Moment
+from app.rules.trained import Trained
 from app.state.audiences import Audiences
 from app.state.calibration import Calibration
 from app.state.catalogue import Catalogue
@@ -39,6 +41,7 @@ from app.state.model import Model
 from app.state.pacing import Pacing
 from app.state.people import PARTS as PEOPLE_PARTS
 from app.state.people import People
+from app.state.prepared import Loading, Prepared, unreadable
 from app.state.progress import Progress
 from app.state.quality import Quality
 from app.state.recent import Recent
@@ -77,6 +80,9 @@ class State:
         self.silence = Silence()
         self.calibration = Calibration()
         self.exploration = Exploration()
+        self.loadings: list[Loading] = []
+        self.arriving: tuple[Prepared, Trained] | None = None  # made ready for a line that is on its way
+        self.trained: Callable[[str], Trained] = unreadable  # reads a trained model by its name
         self.keys = Keys()
         self.people = People()
         self.quality = Quality(self.catalogue.ads)
@@ -111,6 +117,11 @@ class State:
         """The matrix row of a placement: its own, or a hashed one where it is not registered."""
         row = self.catalogue.rows.by_key.get(placement_id)
         return row if row is not None else features.hashed_row("unregistered", placement_id)
+
+    @property
+    def model_since(self) -> int:
+        """The position where the model came from a file: what was learned before is not in it. Or 0."""
+        return self.loadings[-1].position if self.loadings else 0
 
     @property
     def kept_since_hour(self) -> int:
@@ -280,6 +291,8 @@ class State:
             "ticks_ms": self.in_flight.ticks_ms,
             "clusters": clusters_rest,
         }
+        if self.loadings:
+            rest["loadings"] = self.loadings
         width = self.catalogue.width
         several = {
             "model": self.model.parts(width),
@@ -337,6 +350,7 @@ class State:
         self.recent.restore(parts["recent"], *rest["recent"])
         self.conversions.restore(parts["conversions"], *rest["conversions"])
         self._restore_money(parts)
+        self.loadings = msgspec.convert(rest.get("loadings", []), list[Loading])
         self.in_flight.ticks_ms = list(rest.get("ticks_ms", []))
         if "user_counters" in parts:
             self.user_counters.restore(parts["user_counters"], rest["user_counters"])

@@ -57,6 +57,9 @@ STATUSES: dict[str, int] = {
     "parent_fixed": 422,
     "format_fixed": 422,
     "catalogue_full": 422,
+    "model_damaged": 422,
+    "model_unfit": 422,
+    "model_empty": 422,
     "too_many_keys": 422,
     # 500, 503: ours
     "internal": 500,

@@ -100,7 +100,7 @@ def test_thinned_or_in_parts_the_model_predicts_about_the_same(data: Path) -> No
     assert thin.facts["clicks"] == whole.facts["clicks"]
     assert thin.facts["learned"] < 0.5 * whole.facts["learned"]
     assert thin.facts["second_half"]["calibration"] == pytest.approx(1.0, abs=0.3)
-    for other, slack in ((thin, 0.05), (parted, 0.1)):
+    for other, slack in ((thin, 0.15), (parted, 0.3)):
         assert abs(other.facts["second_half"]["ne"] - whole.facts["second_half"]["ne"]) < slack
 
 

@@ -27,6 +27,7 @@ from app.web.admin.forecast import forecast_router
 from app.web.admin.funnel import funnel_router
 from app.web.admin.keys import keys_router
 from app.web.admin.metrics import metrics
+from app.web.admin.models import models_router
 from app.web.admin.quality import quality_router
 from app.web.admin.queries import close_queries
 from app.web.admin.refunds import refunds_router
@@ -42,7 +43,7 @@ from app.web.health import health_routes
 from app.web.problems import problem, refusal
 
 _DESCRIPTION = "Catalogue, decisions, refunds, reports and metrics of an ad server's brain."
-_UNLIMITED = frozenset({"/v1/import", "/v1/users"})
+_UNLIMITED = frozenset({"/v1/import", "/v1/users", "/v1/models"})
 _MEMBERS = re.compile(r"/v1/audiences/[^/]+/members")
 
 
@@ -85,6 +86,7 @@ def admin_app(
         users_router(node),
         quality_router(node),
         audiences_router(node),
+        models_router(node),
     )
     for router in routers:
         close_queries(router.routes)

@@ -149,6 +149,11 @@ _PROFILE: Schema = {
     "interests": _WORDS,
     "segments": _WORDS,
 }
+MODEL = _object(
+    sha256={"type": "string"}, position=_COUNT, loaded_at={"type": "string", "format": "date-time"},
+    cells_unknown=_COUNT,
+)  # fmt: skip
+MODELS = _object(items=_list(MODEL))
 MEMBERS = _object(
     audience_id={"type": "string"}, count={"anyOf": [_COUNT, {"type": "null"}]},
     targetable={"type": "boolean"}, uploaded_at=_NULLABLE_TEXT,

@@ -46,10 +46,16 @@ async def export_from(node: Node) -> bytes:
     return b"".join(msgspec.json.encode(to_document(thing)) + b"\n" for thing in things)
 
 
-def _call(url: str, path: str, key: str, body: bytes | None) -> bytes:
+def post_model(url: str, key: str, body: bytes) -> dict[str, Any]:
+    """Load a trained model into a running node; returns what it says of it. Errors: as `post_import`."""
+    answer: dict[str, Any] = json.loads(_call(url, "/v1/models", key, body, "application/octet-stream"))
+    return answer
+
+
+def _call(url: str, path: str, key: str, body: bytes | None, kind: str = "application/x-ndjson") -> bytes:
     if not url.startswith(("http://", "https://")):
         raise Refused("unreachable", f"{url}: not an http URL")
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/x-ndjson"}
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": kind}
     request = Request(url.rstrip("/") + path, data=body, headers=headers)
     try:
         with urlopen(request, timeout=TIMEOUT_S) as response:

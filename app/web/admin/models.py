@@ -1,0 +1,52 @@
+"""`/v1/models`: trained models brought to a running node, and which one it goes on learning from."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from app.flows.loading import load_model
+from app.flows.node import Node
+from app.state.prepared import Loading
+from app.web.admin.schemas import MODEL, MODELS, answers
+from app.web.catalogue.bulk import read_body
+from app.web.catalogue.schemas import body
+
+MAX_MODEL_BYTES = 1 << 30
+_FILE: dict[str, Any] = {"type": "string", "format": "binary", "description": "A file of `adjudge train`"}
+_encode = msgspec.json.Encoder().encode
+
+
+def models_router(node: Node) -> APIRouter:
+    """Make the routes over a node."""
+    router = APIRouter(tags=["models"])
+
+    @router.post(
+        "/v1/models", response_model=None, responses=answers(MODEL, 200, 413, 422, 503),
+        openapi_extra={"requestBody": body(_FILE, "application/octet-stream")},
+    )  # fmt: skip
+    async def post_model(request: Request) -> Response:
+        """Put a trained model into the place of the one learned so far. In force when answered."""
+        loading = await load_model(node, await read_body(request, MAX_MODEL_BYTES))
+        return Response(_encode(_document(loading)), media_type="application/json")
+
+    @router.get("/v1/models", response_model=None, responses=answers(MODELS, 200))
+    async def get_models() -> Response:
+        """List the models that were loaded, the latest first: that is the one in use."""
+        items = [_document(one) for one in reversed(node.state.loadings)]
+        return Response(_encode({"items": items}), media_type="application/json")
+
+    return router
+
+
+def _document(one: Loading) -> dict[str, Any]:
+    at = datetime.fromtimestamp(one.at_ms / 1000, UTC)
+    return {
+        "sha256": one.name,
+        "position": one.position,
+        "loaded_at": at.isoformat(timespec="milliseconds"),
+        "cells_unknown": one.homeless,
+    }
