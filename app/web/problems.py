@@ -38,6 +38,7 @@ STATUSES: dict[str, int] = {
     "method_not_allowed": 405,
     "expired": 410,
     "too_old": 410,
+    "model_missing": 410,
     # 409, 412, 428: what stands against it
     "taken": 409,
     "has_children": 409,
