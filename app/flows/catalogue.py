@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -32,9 +33,9 @@ from app.domain.refusals import Refused
 if TYPE_CHECKING:  # the workers that read imports need the words of this file, not a node's kernels
     from app.flows.node import Node
 
-# Lines of an import that are judged together against one state, at most: they hold the loop for about
-# a millisecond.
-IMPORT_SLICE = 64
+# Lines of an import that are judged together against one state, at most: events that come meanwhile wait
+# for them to be applied, which takes some 4 ms.
+IMPORT_SLICE = 32
 
 Key = tuple[Kind, str]
 Outcome = Literal["created", "updated", "unchanged"]
@@ -177,15 +178,17 @@ async def import_things(
 ) -> list[ImportedLine]:
     """Create or replace the things of many lines, in order; a refused line leaves the others in force.
 
-    Slices are taken as they come, `IMPORT_SLICE` lines at most each, and the loop is free between them.
+    Slices are taken as they come, `IMPORT_SLICE` lines at most each. While others ask for something, the
+    loop is theirs after each slice for as long as that took.
     Safe to send again when it broke off: what is already as asked is `unchanged` and appends no line.
     """
     results: list[ImportedLine] = []
     async for lines in parsed:
         assert len(lines) <= IMPORT_SLICE
+        began_s = perf_counter()
         async with node.catalogue_lock:
             results += await _import_slice(node, lines, caller)
-        await asyncio.sleep(0)
+        await asyncio.sleep(0 if node.limiter.quiet() else perf_counter() - began_s)
     return results
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from app.domain.lines import Clicked, Converted, Entry, Feedback, Line, Noticed, Shown
+from app.domain.lines import Clicked, Converted, Entry, Feedback, Line, Noticed, Shown, Ticked
 from app.flows.histograms import Histogram
 from app.rules.calibration import BUCKET_RATES
 from app.state.apply import Outcome
@@ -112,7 +112,8 @@ class Counters:
             if verdict.code and event != told_of and verdict.fate != "refunded":
                 self.invalid.labels(verdict.code).inc()  # an earlier event, judged now
         if receipt is None:
-            self._look_at(state)
+            if isinstance(line, Ticked):
+                self._look_at(state)
             return
         kind = line.kind if isinstance(line, Noticed) else EVENT_KINDS[type(line).__name__]
         self.events.labels(kind, receipt.status).inc()
@@ -147,7 +148,7 @@ class Counters:
         self.unbilled.inc(sum(verdict.unbilled_micros for _, verdict in billed_now))
 
     def _look_at(self, state: State) -> None:
-        """Show how things stand after a line that is no event's: a tick, mostly."""
+        """Take over what the state knows of itself, once a tick."""
         if state.progress.closed:
             self.log_loss.set(state.progress.log_loss())
         self._reliability(state)

@@ -1,6 +1,6 @@
 """The one loop that applies the journal: at start-up, in steady state, in a follower, in a replay.
 
-Lines are applied in order, in turns of at most two milliseconds, so that ads are answered between turns.
+Lines are applied in order, in turns of about a millisecond, so that ads are answered between turns.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.journal.reader import SqliteReader
 from app.state.apply import Outcome, Receipt, apply
 from app.state.state import State
 
-TURN_S = 0.002
+TURN_S = 0.001
 READ_LINES = 2_000
 
 

@@ -154,6 +154,10 @@ class Limiter:
             self._window_least_s = waited_s
             self._standing_s = min(self._standing_s, waited_s)  # it is over as soon as one need not wait
 
+    def quiet(self) -> bool:
+        """Say whether nobody has asked for anything for a tenth of a second or two."""
+        return self.clock_s() >= self._window_ends_s + WINDOW_S
+
     def sheds_admin(self) -> bool:
         """Say whether operators' work is put off."""
         queued = len(self._waiting) >= FEW_WAITING and self.wait_s > self.longest_wait_s * ADMIN_QUEUE_SHARE

@@ -153,6 +153,13 @@ class Ads:
         self, ad: int, creative: Creative, group: AdGroup, campaign: Campaign, advertiser: Advertiser
     ) -> None:
         """Write what a creative and those above it mean for its place (not its columns, nor standing)."""
+        self.price(ad, creative, group, campaign)
+        self.duration_s[ad] = -1 if creative.duration_s is None else creative.duration_s
+        self.sets.place(ad, self._keys(creative, group, campaign, advertiser))
+        self.participation.place(ad, int(self.campaign[ad]))
+
+    def price(self, ad: int, creative: Creative, group: AdGroup, campaign: Campaign) -> None:
+        """Write what an ad bids for, and who says so."""
         self.creatives[ad], self.groups[ad], self.campaigns[ad] = creative, group, campaign
         kind = group.pricing.kind
         self.per_click[ad] = kind != "cpm"
@@ -162,9 +169,6 @@ class Ads:
         self.prior_cvr_logit[ad] = self.default_prior_cvr_logit if own is None else math.log(own / (1 - own))
         self.bid[ad] = group.pricing.bid_micros
         self.weigh(ad)
-        self.duration_s[ad] = -1 if creative.duration_s is None else creative.duration_s
-        self.sets.place(ad, self._keys(creative, group, campaign, advertiser))
-        self.participation.place(ad, int(self.campaign[ad]))
 
     def take_quality(self, quality: NDArray[np.float64]) -> None:
         """Take a new quality index for the first places; scores follow. Cost: ~0.1 ms for 10,000 ads."""

@@ -27,15 +27,13 @@ from app.domain.catalogue import (
 from app.domain.refusals import Refused
 from app.rules import features, standing
 from app.rules.counters import CAMPAIGN, CREATIVE, GROUP
-from app.rules.pacing import worth_at_bid
 from app.state.accounts import Accounts
-from app.state.ads import ARCHIVED, PAUSED, Ads
+from app.state.ads import Ads
 from app.state.caps import Caps
 from app.state.factors import OWN_COLUMN_FIELD, SHARED_COLUMN_KINDS
 from app.state.model import PADDING
 from app.state.places import GroupedPlaces, Places
-
-STATUS_CODE = {"active": 0, "paused": PAUSED, "archived": ARCHIVED}
+from app.state.settling import column_keys, settle, settle_alone
 
 
 class Catalogue:
@@ -91,7 +89,7 @@ class Catalogue:
 
     def live_children(self, kind: str, identity: str) -> int:
         """Count the things directly under this one that are not archived."""
-        return sum(child.status != "archived" for child in self._children_of(kind, identity))
+        return sum(child.status != "archived" for child in self.children_of(kind, identity))
 
     def check(self, thing: Thing) -> None:
         """Refuse what does not fit the catalogue as it is.
@@ -128,7 +126,7 @@ class Catalogue:
 
     def wants_act(self, kind: str, campaign_id: str) -> bool:
         """Say whether an ad group of a campaign leaves out those who did something: click or conversion."""
-        groups = self._children_of("campaign", campaign_id)
+        groups = self.children_of("campaign", campaign_id)
         return any(isinstance(each, AdGroup) and each.targeting.exclude_after == kind for each in groups)
 
     @property
@@ -161,9 +159,10 @@ class Catalogue:
                 if all(each.status != "archived" for each in chain):
                     yield chain
             else:
-                stack += self._children_of(kind_of(one), one.id)
+                stack += self.children_of(kind_of(one), one.id)
 
-    def _children_of(self, kind: str, identity: str) -> Iterator[Thing]:
+    def children_of(self, kind: str, identity: str) -> Iterator[Thing]:
+        """Go through what stands directly under a thing, in order."""
         for child_kind, child in sorted(self.children.get((kind, identity), ())):
             yield self.things[child_kind][child]
 
@@ -182,7 +181,7 @@ class Catalogue:
         if link is not None:
             self.children[link].add((kind, thing.id))
         self._open(thing)
-        self.settle(thing, at_ms)
+        settle(self, thing, at_ms, old)
 
     def _open(self, thing: Thing) -> None:
         """Give a thing its index and account, once and for all."""
@@ -215,82 +214,6 @@ class Catalogue:
         self.group_answer = np.resize(self.group_answer, size)
         for field in self.groups.__slots__:
             setattr(self.groups, field, np.resize(getattr(self.groups, field), size))
-
-    def settle(self, thing: Thing, at_ms: int) -> None:
-        """Recompile everything that a thing decides: itself and all that stands under it."""
-        match thing:
-            case Creative():
-                self._settle_creative(thing, at_ms)
-            case AdGroup():
-                self._settle_group(thing)
-                for child in self._children_of("ad_group", thing.id):
-                    self.settle(child, at_ms)
-            case Campaign():
-                self._limit(thing)
-                for child in self._children_of("campaign", thing.id):
-                    self.settle(child, at_ms)
-            case Advertiser():
-                for child in self._children_of("advertiser", thing.id):
-                    self.settle(child, at_ms)
-            case Placement() if thing.status == "archived":
-                self.rows.rest(thing.id, at_ms)
-            case Placement():
-                self.rows.take(thing.id)
-            case _:
-                pass
-
-    def _limit(self, campaign: Campaign) -> None:
-        """Write what a campaign may spend, whether evenly, and how often to one person."""
-        at = self.campaign_index[campaign.id]
-        self.campaign_accounts.limit(at, campaign.budget_daily_micros, campaign.budget_total_micros)
-        while at >= len(self.campaign_even):
-            self.campaign_even = np.resize(self.campaign_even, 2 * len(self.campaign_even))
-        self.campaign_even[at] = campaign.pacing == "even"
-        self.caps.put(CAMPAIGN, at, campaign.frequency_cap, self.zone_index(campaign.time_zone))
-
-    def _settle_group(self, group: AdGroup) -> None:
-        campaign, advertiser = self.above(group)
-        at = self.group_index[group.id]
-        self.group_accounts.limit(at, group.budget_daily_micros, group.budget_total_micros)
-        self.group_charge[at], self.group_answer[at] = worth_at_bid(group.pricing)
-        codes = [STATUS_CODE[thing.status] for thing in (advertiser, campaign, group)]
-        self.groups.given[at] = ARCHIVED if ARCHIVED in codes else max(codes)
-        self.groups.starts_at_ms[at] = campaign.starts_at_ms or 0
-        self.groups.ends_at_ms[at] = standing.FOREVER if campaign.ends_at_ms is None else campaign.ends_at_ms
-        self.groups.hours[at] = _bits(group.targeting.hour, standing.ALL_HOURS)
-        self.groups.weekdays[at] = _bits(group.targeting.weekday, standing.ALL_WEEKDAYS)
-        self.groups.zone[at] = self.zone_index(campaign.time_zone)
-        self.caps.put(GROUP, at, group.frequency_cap, int(self.groups.zone[at]))
-
-    def _settle_creative(self, creative: Creative, at_ms: int) -> None:
-        group = self.things["ad_group"][creative.ad_group_id]
-        assert isinstance(group, AdGroup)
-        campaign, advertiser = self.above(group)
-        chain = (creative, group, campaign, advertiser)
-        if any(thing.status == "archived" for thing in chain):
-            self._retire(creative, chain, at_ms)
-            return
-        ads = self.ads
-        ad = ads.open(creative)
-        ads.group[ad] = self.group_index[group.id]
-        ads.campaign[ad] = self.campaign_index[campaign.id]
-        ads.advertiser[ad] = self.advertiser_index[advertiser.id]
-        ads.own[ad] = STATUS_CODE[creative.status]
-        shared = [self.columns.take(key) for key in column_keys(*chain)]
-        self.column_fields[shared] = range(1, OWN_COLUMN_FIELD)
-        ads.columns[:, ad] = [0, *shared, self.first_ad_column + ad]
-        ads.compile(ad, creative, group, campaign, advertiser)
-        self.caps.put(CREATIVE, ad, creative.frequency_cap, self.zone_index(campaign.time_zone))
-
-    def _retire(self, creative: Creative, chain: tuple[Thing, ...], at_ms: int) -> None:
-        ad = self.ads.places.by_key.get(creative.id)
-        if ad is not None:
-            self.ads.close(ad)
-            self.ads.places.rest(creative.id, at_ms)
-            self.caps.put(CREATIVE, ad, (), 0)  # shown late, it counts as a view alone
-        for thing in chain[2:]:
-            if thing.status == "archived":
-                self.columns.rest((kind_of(thing), thing.id), at_ms)
 
     def above(self, group: AdGroup) -> tuple[Campaign, Advertiser]:
         """Find the campaign and advertiser of an ad group."""
@@ -393,37 +316,9 @@ class Catalogue:
         self.ads.open_all()
         for kind in ("campaign", "ad_group", "creative"):
             for key in self.ids(kind):
-                thing = self.things[kind][key]
-                if isinstance(thing, AdGroup):
-                    self._settle_group(thing)
-                elif isinstance(thing, Campaign):
-                    self._limit(thing)
-                elif isinstance(thing, Creative):
-                    self._settle_creative(thing, 0)
+                settle_alone(self, self.things[kind][key], 0)
         for place, rests in zip((self.columns, self.rows, self.ads.places), resting, strict=True):
             place.resting = rests
-
-
-def _bits(rule: Any, everything: int) -> int:
-    included = standing.hour_bits(rule.include) if rule.include else everything
-    return included & ~standing.hour_bits(rule.exclude)
-
-
-def column_keys(
-    creative: Creative, group: AdGroup, campaign: Campaign, advertiser: Advertiser
-) -> list[tuple[str, str]]:
-    """Name the columns that an ad shares with others, in their order in the ad's arrays.
-
-    Column 0 stands before them, the ad's own behind.
-    """
-    category = creative.categories[0] if creative.categories else advertiser.category or ""
-    shape = f"{creative.format}:{creative.width or 0}x{creative.height or 0}"
-    return [
-        ("shape", shape),
-        ("category", category.split("-")[0]),
-        ("advertiser", advertiser.id),
-        ("campaign", campaign.id),
-    ]
 
 
 def domains(domain: str | None) -> Iterator[str]:

@@ -16,9 +16,9 @@ from app.domain.requests import AdRequest
 from app.rules import ranking
 from app.rules.calibration import calibrated
 from app.rules.pricing import ecpm_per_bid
-from app.state.catalogue import column_keys
 from app.state.choose import Chooser, Preview
 from app.state.row_names import RowNames
+from app.state.settling import column_keys
 from app.state.slate import Slate
 from app.state.state import State
 

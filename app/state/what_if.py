@@ -17,6 +17,7 @@ from app.domain.decisions import REASON_CODES, Choice, Placed, Record, Win
 from app.domain.money import MAX_MICROS
 from app.domain.refusals import Refused
 from app.state.choose import Chooser
+from app.state.settling import settle
 from app.state.state import State
 
 # Reasons that a higher bid may overcome: another ad took the place, or the floor was not reached.
@@ -139,9 +140,10 @@ def _try(state: State, record: Record, ordinal: int, group: AdGroup, bid_micros:
 
 def _set(state: State, group: AdGroup) -> None:
     catalogue = state.catalogue
-    if catalogue.things["ad_group"][group.id] != group:
+    before = catalogue.things["ad_group"][group.id]
+    if before != group:
         catalogue.things["ad_group"][group.id] = group
-        catalogue.settle(group, state.clock_ms)
+        settle(catalogue, group, state.clock_ms, before)
         catalogue.ads.stand(state.group_standing)
 
 

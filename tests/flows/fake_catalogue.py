@@ -14,6 +14,7 @@ import msgspec
 from app.domain.catalogue import PARENTS, Creative, Kind, Thing, kind_of, parent_of
 from app.domain.lines import Catalogued, Line, decode, encode
 from app.domain.refusals import Refused
+from app.flows.limiter import Limiter
 
 Key = tuple[Kind, str]
 
@@ -83,6 +84,7 @@ class FakeNode:
     def __init__(self, things: Sequence[Thing] = (), capacity: int = 10**9) -> None:
         self.state = FakeState(FakeCatalogue(capacity))
         self.catalogue_lock = asyncio.Lock()
+        self.limiter = Limiter()
         self.workers: Executor = ThreadPoolExecutor(max_workers=1)
         self.lines: list[Line] = []
         self.commits = 0

@@ -178,12 +178,12 @@ def test_an_import_sent_twice_changes_nothing_the_second_time() -> None:
 
 def test_a_tree_listed_depth_first_needs_a_commit_per_level_only() -> None:
     things: list[Thing] = []
-    for number in range(20):
+    for number in range(10):
         things += [Advertiser(id=f"a{number}"), Campaign(id=f"c{number}", advertiser_id=f"a{number}")]
         things += [AdGroup(id=f"g{number}", campaign_id=f"c{number}", pricing=PRICING)]
     node: Any = FakeNode()
     imported(node, lines_of(things), flow.IMPORT_SLICE)
-    assert (len(node.lines), node.commits) == (60, 3)
+    assert (len(node.lines), node.commits) == (30, 3)
 
 
 @pytest.mark.parametrize("room", [0, 1, 2, 7, 30, 31])
