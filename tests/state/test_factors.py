@@ -14,10 +14,10 @@ from app.domain.decisions import ServedAd
 from app.domain.lines import Clicked, FoldSettings, Shown
 from app.rules import features, ffm, ranking
 from app.state import factors
-from app.state.catalogue import column_keys
 from app.state.choose import Chooser
 from app.state.explain import Explainer
 from app.state.factors import NO_FACTORS, ROW_FIELDS, SHARED_COLUMN_KINDS
+from app.state.settling import column_keys
 from app.state.state import State
 from tests.state.test_determinism import STEPS, WATCHED, Life, choices, equal, restart_at
 from tests.state.world import RECENT, World, ask_for, banner, fold, group, one_of_each, placement
