@@ -187,7 +187,7 @@ async def make_ready(node: Node) -> None:
     await asyncio.to_thread(node.clients.flaw, None, "Mozilla/5.0")  # its first look reads the list of robots
     node.missing.discard("kernels")
     lines = await node.follow.catch_up()
-    if node.state.position == 0 or node.state.settings != node.settings.fold:
+    if node.state.position == 0 or node.state.experiments.given != node.settings.fold:
         await node.submit(Configured(at_ms=node.now_ms(), settings=node.settings.fold))
     await node.submit(tick_line(node))
     await refresh(node)

@@ -141,6 +141,10 @@ class Settings(BaseSettings):
         default="0",
         description="most that 1,000 impressions are worth, in account currency; 0: no limit",
     )
+    floor_factor: Annotated[float, Field(ge=0, le=100)] = Field(
+        default=1.0, description="by which placements' own floors are multiplied"
+    )
+    floor_cpm: str = Field(default="0", description="least floor of any placement, in account currency")
     silence_clicks: Seconds = Field(
         default=30, description="predicted clicks without any before learning stops"
     )
@@ -168,6 +172,10 @@ class Settings(BaseSettings):
     )
     exploration_ceiling: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.05, description="share of expected eCPM that exploring may cost before it is turned down"
+    )
+    exploration_campaign_ceiling: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.02,
+        description="share of expected eCPM that exploring one campaign may cost before that is turned down",
     )
     uniform_share: Annotated[float, Field(ge=0, le=0.5)] = Field(
         default=0.01, description="share of decisions that draw among the best by lot, while exploring"
@@ -302,9 +310,9 @@ class Settings(BaseSettings):
             proxies=_listed(self.trusted_proxies),
         )
 
-    @field_validator("max_ecpm")
+    @field_validator("max_ecpm", "floor_cpm")
     @classmethod
-    def _sound_max_ecpm(cls, value: str) -> str:
+    def _sound_amount(cls, value: str) -> str:
         to_micros(value)
         return value
 
@@ -319,6 +327,7 @@ class Settings(BaseSettings):
         return FoldSettings(
             **told,
             max_ecpm_micros=to_micros(self.max_ecpm),
+            floor_micros=to_micros(self.floor_cpm),
             rates_micros=tuple(sorted(read_rates(self.rates).items())),
         )
 

@@ -14,8 +14,12 @@ Status = Literal["active", "paused", "archived"]
 Format = Literal["banner", "video", "audio", "native"]
 PricingKind = Literal["cpm", "cpc", "cpa", "ocpm"]
 
-KINDS = ("advertiser", "audience", "campaign", "ad_group", "creative", "publisher", "placement")
-Kind = Literal["advertiser", "audience", "campaign", "ad_group", "creative", "publisher", "placement"]
+KINDS = (
+    "advertiser", "audience", "campaign", "ad_group", "creative", "publisher", "placement", "experiment",
+)  # fmt: skip
+Kind = Literal[
+    "advertiser", "audience", "campaign", "ad_group", "creative", "publisher", "placement", "experiment"
+]
 
 
 class Advertiser(Struct, frozen=True, kw_only=True, tag_field="type", tag="advertiser"):
@@ -193,7 +197,73 @@ class Placement(Struct, frozen=True, kw_only=True, tag_field="type", tag="placem
     status: Status = "active"
 
 
-Thing = Advertiser | Audience | Campaign | AdGroup | Creative | Publisher | Placement
+class Learning(Struct, frozen=True, kw_only=True):
+    """A variant's own learner (linear or ffm) and learning rates; None is the node's."""
+
+    alpha: float | None = None
+    cross_alpha: float | None = None
+    beta: float | None = None
+    l1: float | None = None
+    cross_l1: float | None = None
+    l2: float | None = None
+    kind: Literal["linear", "ffm"] | None = None
+    factor_alpha: float | None = None
+
+
+class Variant(Struct, frozen=True, kw_only=True):
+    """One way to decide, and what of it differs from the default (None: nothing).
+
+    `share` is of all users, of a shadow's of all decisions. An exploration scale of 0 ranks by the means.
+    A reserve is a floor: the placement's times `floor_factor`, and at least `floor_micros`.
+    """
+
+    name: str
+    share: float = 0.0
+    shadow: bool = False
+    learner: Learning | None = None
+    own_calibration: bool = False
+    exploration_scale: float | None = None
+    floor_factor: float | None = None
+    floor_micros: int | None = None
+    quality_strength: float | None = None
+
+
+class Experiment(Struct, frozen=True, kw_only=True, tag_field="type", tag="experiment"):
+    """Variants beside the default, which is the control. `variants` are in the order of their names.
+
+    Those who cannot be told apart are left out, or each request of theirs is split by itself. `promoted`
+    names the variant whose settings became the default: that ends an experiment for good.
+    """
+
+    id: str
+    name: str = ""
+    variants: tuple[Variant, ...] = ()
+    without_id: Literal["leave_out", "split"] = "leave_out"
+    isolated: bool = False
+    promoted: str | None = None
+    status: Status = "active"
+
+    @property
+    def runs(self) -> bool:
+        """Whether it takes part in decisions."""
+        return self.status == "active" and self.promoted is None
+
+    @property
+    def served(self) -> tuple[Variant, ...]:
+        """The variants that users get."""
+        return tuple(variant for variant in self.variants if not variant.shadow)
+
+    @property
+    def shadows(self) -> tuple[Variant, ...]:
+        """The variants that score without serving."""
+        return tuple(variant for variant in self.variants if variant.shadow)
+
+    def of(self, name: str | None) -> Variant | None:
+        """Find a variant by its name."""
+        return next((variant for variant in self.variants if variant.name == name), None)
+
+
+Thing = Advertiser | Audience | Campaign | AdGroup | Creative | Publisher | Placement | Experiment
 
 # Which field of a thing names its parent, and the parent's kind.
 PARENTS: dict[str, tuple[str, Kind]] = {

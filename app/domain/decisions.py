@@ -148,13 +148,29 @@ class Placed(Struct, frozen=True, kw_only=True, array_like=True):
     chosen_ecpm_micros: int = 0
 
 
+class Shadowed(Struct, frozen=True, array_like=True):
+    """What a shadow would have put on top of one placement: the ad (-1: none), and what it expects of it.
+
+    Units   micros, of what 1,000 impressions would have paid.
+    """
+
+    creative_index: int
+    pctr: float
+    cleared_ecpm_micros: int
+
+
 class Choice(Struct, frozen=True, kw_only=True, array_like=True):
-    """The whole answer, decided at one journal position and one clock."""
+    """The whole answer, decided at one journal position and one clock.
+
+    `variant` numbers who decided, and the bucket of the user, as in `rules.splitting`; 0 is nobody's
+    experiment. `shadows` are the numbers of those that only looked on, and what each would have chosen.
+    """
 
     position: int
     clock_ms: int
     variant: int
     placed: tuple[Placed, ...]
+    shadows: tuple[tuple[int, tuple[Shadowed, ...]], ...] = ()
 
 
 class Record(Struct, frozen=True, kw_only=True, array_like=True):

@@ -67,6 +67,9 @@ class FoldSettings(Struct, frozen=True, kw_only=True, array_like=True):
     uniform_best: int = 4
     learner: str = "linear"  # ffm: vectors of rows and columns learn with the cells of the clicks' matrix
     factor_alpha: float = 0.1
+    exploration_campaign_ceiling: float = 1.0
+    floor_factor: float = 1.0  # of placements' floors
+    floor_micros: int = 0  # the least floor of any placement
 
 
 class Configured(Struct, frozen=True, kw_only=True, array_like=True, tag="configured"):
@@ -83,7 +86,11 @@ class Ticked(Struct, frozen=True, kw_only=True, array_like=True, tag="ticked"):
             that nobody registered the first few hundred of a day, the others as one (`~others`);
             `in_flight`: per ad group id, the micros put in flight (price x probability of the action);
             `wins`: per ad group id, how many answers that were; `explored`: of the decisions measured, the
-            expected eCPM of greedy choices and of those made, micros.
+            expected eCPM of greedy choices and of those made, micros; `explored_by_variant`: the same, by
+            variant; `explored_by_campaign`: what choosing its ads lost against greedy choices, micros;
+            `exposed`: per variant and bucket, placements decided, and those that got an ad; `shadowed`: per
+            shadow and bucket, placements decided, those where it would have chosen otherwise, and what was
+            expected to be paid for 1,000 impressions of either choice, micros.
     """
 
     at_ms: int
@@ -91,6 +98,10 @@ class Ticked(Struct, frozen=True, kw_only=True, array_like=True, tag="ticked"):
     in_flight: tuple[tuple[str, int], ...] = ()
     wins: tuple[tuple[str, int], ...] = ()
     explored: tuple[int, int] = (0, 0)
+    explored_by_variant: tuple[tuple[int, int, int], ...] = ()
+    explored_by_campaign: tuple[tuple[str, int], ...] = ()
+    exposed: tuple[tuple[int, int, int], ...] = ()
+    shadowed: tuple[tuple[int, int, int, int, int], ...] = ()
 
 
 class Lost(Struct, frozen=True, kw_only=True, array_like=True, tag="lost"):

@@ -16,6 +16,7 @@ from app.domain.lines import Refunded, Verdict, decode
 from app.flows.tallies import OF_REQUESTS, QUARTER_MS, Tallies
 from app.journal import archive
 from app.journal.reader import SqliteReader
+from app.rules.splitting import BUCKETS
 
 EVENT_KINDS = ("impressions", "clicks", "conversions")
 _TIMES = ("hour", "day")
@@ -144,7 +145,8 @@ def _tally_events(
         FROM (
             SELECT event.* REPLACE (
                 CASE WHEN target_id IS NULL THEN fate ELSE 'refunded' END AS fate,
-                CASE WHEN target_id IS NULL THEN event.code ELSE nullif(refunded.code, '') END AS code
+                CASE WHEN target_id IS NULL THEN event.code ELSE nullif(refunded.code, '') END AS code,
+                variant // {BUCKETS} AS variant
               ),
               CASE WHEN target_id IS NULL THEN billed_micros ELSE 0 END AS billed,
               CASE WHEN target_id IS NULL THEN unbilled_micros ELSE 0 END AS unbilled

@@ -19,6 +19,7 @@ from msgspec import UNSET, Struct, UnsetType
 from app.domain.catalogue import (
     Advertiser,
     Creative,
+    Experiment,
     Kind,
     Placement,
     Thing,
@@ -290,7 +291,7 @@ def waves(lines: Sequence[ParsedLine]) -> list[list[ParsedLine]]:
     last_under: dict[Key, int] = {}  # the last group with a line about a child of this thing
     for parsed in lines:
         assert parsed.thing is not None
-        key, parent = (kind_of(parsed.thing), parsed.thing.id), parent_of(parsed.thing)
+        key, parent = _judged_as(parsed.thing), parent_of(parsed.thing)
         number = 1 + max(last_about.get(key, -1), last_under.get(key, -1))
         named: list[Key] = [("audience", identity) for identity in audiences_in(parsed.thing)]
         for above in (*named, *((parent,) if parent is not None else ())):
@@ -302,6 +303,11 @@ def waves(lines: Sequence[ParsedLine]) -> list[list[ParsedLine]]:
             groups.append([])
         groups[number].append(parsed)
     return groups
+
+
+def _judged_as(thing: Thing) -> Key:
+    """Name what a line is about; of all experiments only one may run, so that they are judged one by one."""
+    return kind_of(thing), "" if isinstance(thing, Experiment) else thing.id
 
 
 def _judge(node: Node, parsed: ParsedLine, thing: Thing, caller: Caller) -> ImportedLine:

@@ -17,6 +17,7 @@ from app.domain.lines import FoldSettings, Line
 from app.flows.audiences import Lists
 from app.flows.clients import Clients
 from app.flows.counters import Counters
+from app.flows.decision_times import DecisionTimes
 from app.flows.follow import Follow
 from app.flows.geo import Geo
 from app.flows.just_served import JustServed
@@ -83,7 +84,11 @@ class Gathered:
     requests: dict[str, list[int]] = field(default_factory=dict)
     in_flight: dict[str, float] = field(default_factory=dict)
     wins: dict[str, int] = field(default_factory=dict)
-    explored: list[int] = field(default_factory=lambda: [0, 0])  # as in a tick line
+    explored: list[int] = field(default_factory=lambda: [0, 0])  # as in a tick line, as is the rest
+    explored_by_variant: dict[int, list[int]] = field(default_factory=dict)
+    explored_by_campaign: dict[str, int] = field(default_factory=dict)
+    exposed: dict[int, list[int]] = field(default_factory=dict)
+    shadowed: dict[int, list[int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -116,6 +121,7 @@ class Node:
     recalling: asyncio.Task[None] | None = None  # what is to be taken back and only the archive has
     past_sought: set[int] = field(default_factory=set)  # of those, which were looked for already
     place_names: PlaceNames = field(default_factory=PlaceNames)
+    decision_times: DecisionTimes = field(default_factory=DecisionTimes)
 
     def now_ms(self) -> int:
         """The node's time: the wall clock, but never before the state's last tick."""

@@ -8,11 +8,14 @@ from time import perf_counter
 from app.domain import ids
 from app.domain.decisions import Choice, Placed, Record, ServedAd, Win
 from app.domain.requests import AdRequest, Person
-from app.flows.node import Node
+from app.flows.node import Gathered, Node
 from app.rules.features import MAIN_ONLY_FROM, SCHEMA_VERSION
 from app.rules.pricing import expected_charge_micros
+from app.rules.splitting import seat_of
 from app.rules.standing import moment_at
 from app.state.choose import Preview
+
+_NOT_ASKED = frozenset({"unknown_placement", "placement_paused"})
 
 
 def serve(node: Node, request: AdRequest, *, is_test: bool = False) -> Choice:
@@ -24,10 +27,14 @@ def serve(node: Node, request: AdRequest, *, is_test: bool = False) -> Choice:
     key = ids.request_key(now_ms, node.random_bytes(ids.RANDOM_BYTES))
     started = perf_counter()
     choice = node.chooser.choose(request, key, now_ms)
-    node.counters.choose_seconds.observe(perf_counter() - started)
+    took_s = perf_counter() - started
+    node.counters.choose_seconds.observe(took_s)
     node.decisions.put(Record(request_key=key, request=request, choice=choice))
     if not is_test:
         _gather(node, choice)
+        if choice.variant or choice.shadows:
+            gather_exposure(node.gathered, choice)
+            node.decision_times.add(choice.variant, took_s, alone=not choice.shadows)
         _remember(node, request, choice)
     return choice
 
@@ -66,12 +73,39 @@ def _gather(node: Node, choice: Choice) -> None:
         counts[1] += placed.candidates
         node.counters.candidates.observe(placed.candidates)
         if placed.greedy_ecpm_micros:
-            gathered.explored[0] += placed.greedy_ecpm_micros
-            gathered.explored[1] += placed.chosen_ecpm_micros
+            _gather_exploration(gathered, placed, seat_of(choice.variant)[0])
         for win in placed.wins:
             value = expected_charge_micros(win.kind, win.price_micros, win.pctr, win.pcvr)
             gathered.in_flight[win.ad_group_id] = gathered.in_flight.get(win.ad_group_id, 0.0) + value
             gathered.wins[win.ad_group_id] = gathered.wins.get(win.ad_group_id, 0) + 1
+
+
+def _gather_exploration(gathered: Gathered, placed: Placed, seat: int) -> None:
+    """Note what exploring cost one decision that was measured, and whose ads were tried."""
+    greedy, chosen = placed.greedy_ecpm_micros, placed.chosen_ecpm_micros
+    sums = gathered.explored_by_variant.setdefault(seat, [0, 0]) if seat else gathered.explored
+    sums[0] += greedy
+    sums[1] += chosen
+    campaign_id = placed.wins[0].campaign_id
+    costs = gathered.explored_by_campaign
+    costs[campaign_id] = costs.get(campaign_id, 0) + greedy - chosen
+
+
+def gather_exposure(gathered: Gathered, choice: Choice) -> None:
+    """Note who decided, for which bucket of users, and what shadows would have chosen."""
+    asked = [at for at, placed in enumerate(choice.placed) if placed.code not in _NOT_ASKED]
+    if choice.variant:
+        counts = gathered.exposed.setdefault(choice.variant, [0, 0])
+        counts[0] += len(asked)
+        counts[1] += sum(bool(choice.placed[at].wins) for at in asked)
+    for number, would_be in choice.shadows:
+        sums = gathered.shadowed.setdefault(number, [0, 0, 0, 0])
+        for at in asked:
+            wins, other = choice.placed[at].wins, would_be[at]
+            sums[0] += 1
+            sums[1] += other.creative_index != (wins[0].creative_index if wins else -1)
+            sums[2] += wins[0].cleared_ecpm_micros if wins else 0
+            sums[3] += other.cleared_ecpm_micros
 
 
 def _lit(shared: bytes, win: Win) -> bytes:

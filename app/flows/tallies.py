@@ -17,6 +17,7 @@ from app.domain.decisions import ServedAd
 from app.domain.lines import Clicked, Converted, Shown, Ticked, Verdict
 from app.domain.money import to_decimal
 from app.rules.intervals import wilson
+from app.rules.splitting import seat_of
 
 DIMENSIONS = (
     "hour", "day", "advertiser", "campaign", "ad_group", "creative", "placement", "publisher", "variant",
@@ -160,7 +161,7 @@ class Tallies:
                 return lambda ad, _at_ms: ad.publisher_id
             case _:
                 assert name == "variant", name
-                return lambda ad, _at_ms: ad.variant
+                return lambda ad, _at_ms: seat_of(ad.variant)[0]
 
     def _tick_part(self, name: str, placement_id: str, at_ms: int) -> str:
         if name in self._labels:

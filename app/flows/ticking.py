@@ -31,6 +31,12 @@ def tick_line(node: Node) -> Ticked:
         in_flight=tuple((key, round(micros)) for key, micros in sorted(gathered.in_flight.items())),
         wins=tuple(sorted(gathered.wins.items())),
         explored=(gathered.explored[0], gathered.explored[1]),
+        explored_by_variant=tuple(
+            (seat, greedy, chosen) for seat, (greedy, chosen) in sorted(gathered.explored_by_variant.items())
+        ),
+        explored_by_campaign=tuple(sorted(gathered.explored_by_campaign.items())),
+        exposed=tuple((number, *counts) for number, counts in sorted(gathered.exposed.items())),  # type: ignore[misc]
+        shadowed=tuple((number, *sums) for number, sums in sorted(gathered.shadowed.items())),  # type: ignore[misc]
     )
 
 

@@ -102,6 +102,7 @@ class Ads:
         self.own = np.full(capacity, ARCHIVED, dtype=np.uint8)
         self.reason = np.full(capacity, ARCHIVED, dtype=np.uint8)
         self._view: View | None = None
+        self.weighed = 0  # counts what changes bids or quality
         self.creatives: list[Creative | None] = []
         self.groups: list[AdGroup | None] = []
         self.campaigns: list[Campaign | None] = []
@@ -173,11 +174,13 @@ class Ads:
     def take_quality(self, quality: NDArray[np.float64]) -> None:
         """Take a new quality index for the first places; scores follow. Cost: ~0.1 ms for 10,000 ads."""
         n = quality.size
+        self.weighed += 1
         self.quality[:n] = quality
         self.log_score[:n] = self.log_worth[:n] + np.log(quality)
 
     def weigh(self, ad: int) -> None:
         """Work an ad's bid and quality into what its score is bounded with."""
+        self.weighed += 1
         self.log_worth[ad] = math.log(float(self.bid[ad]) * (1000.0 if self.per_click[ad] else 1.0))
         self.log_score[ad] = self.log_worth[ad] + math.log(self.quality[ad])
 

@@ -11,7 +11,7 @@ import struct
 from typing import Any, assert_never
 
 from app.domain import ids
-from app.domain.catalogue import Creative, Placement, kind_of
+from app.domain.catalogue import Creative, Experiment, Placement, kind_of
 from app.domain.decisions import ServedAd
 from app.domain.lines import (
     ACCIDENTAL,
@@ -129,9 +129,11 @@ def _shown(state: State, entry: Entry, line: Shown) -> Outcome:
     streams = state.silence.streams_of(state.row_of(ad.placement_id), ad.publisher_id)
     if not state.silence.holds(streams):
         fate = LEARNED
-        p = state.model.learn(ad.rows, ad.columns, state.prior_of(ad.placement_id), 1.0, 0.0)
-        state.calibration.shown(state.row_of(ad.placement_id), p)
+        model, calibration = state.learner_of(ad)
+        p = model.learn(ad.rows, ad.columns, state.prior_of(ad.placement_id), 1.0, 0.0)
+        calibration.shown(state.row_of(ad.placement_id), p)
     state.recent.add(entry.position, line.at_ms, ad.pctr, p, fate, billed, acted_ms(line))
+    varied = state.experiments.shown(state, ad, p, billed, learned=fate == LEARNED)
     state.progress.shown(ad.pctr)
     state.silence.shown(streams, ad.pctr)
     state.quality.shown(ad.creative_id)
@@ -142,7 +144,7 @@ def _shown(state: State, entry: Entry, line: Shown) -> Outcome:
     )
     viewed = count_view(state, ad, line.at_ms)
     effects = struct.pack("<qdqqB", entry.position, p, billed, unbilled, fate)
-    state.mix(effects, event, ad.rows, ad.columns, viewed)
+    state.mix(effects, event, ad.rows, ad.columns, viewed, varied)
     _settle_waiting(state, entry, outcome, FATES[fate])
     return outcome
 
@@ -213,18 +215,20 @@ def _settle_click(
     billed, unbilled = charge(state, ad, "click", line.at_ms)
     learned = impression_fate == "learned"
     taught = learned and impression_position > state.model_since
-    p = float("nan")
+    p = p_shown = float("nan")
     if taught:
-        p = state.model.learn(ad.rows, ad.columns, state.prior_of(ad.placement_id), 0.0, 1.0)
-        state.calibration.clicked(
-            state.row_of(ad.placement_id), float(record["p_shown"]) if record is not None else p
-        )
+        model, calibration = state.learner_of(ad)
+        p = model.learn(ad.rows, ad.columns, state.prior_of(ad.placement_id), 0.0, 1.0)
+        p_shown = float(record["p_shown"]) if record is not None else p
+        calibration.clicked(state.row_of(ad.placement_id), p_shown)
+    varied = state.experiments.clicked(state, ad, impression_position, p_shown, billed, learned=taught)
     p_trial = try_click(state, position, line, learned)
     state.recent.add_click(impression_position, position, p, billed, p_trial)
     state.progress.clicked()
     _hear(state, ad)
     note_act(state, "click", ad, line.at_ms)
-    state.mix(struct.pack("<qddqq", position, p, p_trial, billed, unbilled), event, ad.rows, ad.columns)
+    effects = struct.pack("<qddqq", position, p, p_trial, billed, unbilled)
+    state.mix(effects, event, ad.rows, ad.columns, varied)
     verdict = Verdict("learned" if learned else "skipped", billed, unbilled, code)
     state.traffic.remember(line, position, impression_position, now_ms, verdict)
     told = [(event, verdict), *settle_conversions(state, line, position, verdict.fate)]
@@ -308,6 +312,7 @@ def _refunded(state: State, entry: Entry, line: Refunded) -> Outcome:
     else:
         billed = verdict.billed_micros if verdict is not None else 0
     give_back(state, target.ad, target.at_ms, billed)
+    state.experiments.results.take_back(target, billed, counted=fate in COUNTED)
     unlearned = fate in COUNTED and _take_out(state, line, record)
     viewed = b""
     if isinstance(target, Shown) and fate in COUNTED:
@@ -355,10 +360,13 @@ def _unlearn(state: State, record: Any, ad: ServedAd) -> bool:
     if int(record["position"]) <= state.model_since:  # another model learned it
         return False
     clicked = not math.isnan(record["p_clicked"])  # and learned
-    state.calibration.taken_back(state.row_of(ad.placement_id), float(record["p_shown"]), clicked=clicked)
+    model, calibration = state.learner_of(ad)
+    p_shown, place = float(record["p_shown"]), state.recent.place_of(int(record["position"]))
+    calibration.taken_back(state.row_of(ad.placement_id), p_shown, clicked=clicked)
     if clicked:
-        state.model.unlearn(ad.rows, ad.columns, float(record["p_clicked"]), 0.0, 1.0)
-    state.model.unlearn(ad.rows, ad.columns, float(record["p_shown"]), 1.0, 0.0)
+        model.unlearn(ad.rows, ad.columns, float(record["p_clicked"]), 0.0, 1.0)
+    model.unlearn(ad.rows, ad.columns, p_shown, 1.0, 0.0)
+    state.experiments.unlearned(state, ad, place, p_shown, clicked=clicked)
     return True
 
 
@@ -369,6 +377,9 @@ def _catalogued(state: State, line: Catalogued) -> Outcome:
     state.pursue(thing, before)
     if isinstance(thing, Placement):
         state.take_placement(thing)
+    elif isinstance(thing, Experiment):
+        assert before is None or isinstance(before, Experiment)
+        state.experiments.take(state, thing, before, line.at_ms)
     elif isinstance(thing, Creative):
         state.catalogue.ads.stand_one(thing.id, state.group_standing)
     else:

@@ -34,9 +34,13 @@ class Calibration:
 
     Shape   counts (SLICES, 2, KNOTS): clicks and predicted clicks; curves (SLICES, 2, PIECES), good where
             fitted (SLICES,) bool; stale: the slices to fit at coming ticks, in the order of first need.
+
+    Those of an experiment's variant lean on a `parent`: a placement's slice is shrunk to the parent's of that
+    placement, moved as the variant's whole is against the parent's; a curve not yet fitted is the parent's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parent: Calibration | None = None) -> None:
+        self.parent = parent
         self.counts = np.zeros((SLICES, 2, KNOTS))
         self.curves: NDArray[np.float64] = np.zeros((SLICES, 2, PIECES))
         self.fitted = np.zeros(SLICES, dtype=np.bool_)
@@ -46,7 +50,7 @@ class Calibration:
     def curve(self, row: int) -> NDArray[np.float64]:
         """Give the curve of a placement's row: its own, or that of the whole."""
         if not self.memory_clicks or not self.fitted[WHOLE]:
-            return NO_CURVE
+            return NO_CURVE if self.parent is None else self.parent.curve(row)
         curve: NDArray[np.float64] = self.curves[row if self.fitted[row] else WHOLE]
         return curve
 
@@ -94,23 +98,43 @@ class Calibration:
         """
         if WHOLE not in self.stale or not self.memory_clicks:
             return b""
-        clicks, predicted = self.counts[WHOLE]
-        trust = min(max(float(clicks.sum()) / (LEAST_SHARE * self.memory_clicks) - 1.0, 0.0), 1.0)
-        if not trust:
+        if not self._trust():
             self.stale.clear()
             return b""
-        ratio = ratio_of(clicks, predicted, np.ones(KNOTS), STRENGTH_CLICKS) ** trust
-        self._fit(WHOLE, ratio)
+        whole = self.ratio(WHOLE)
+        self._fit(WHOLE, whole)
         for row in [row for row in self.stale if row != WHOLE][:FITTED_A_TICK]:
-            clicks, predicted = self.counts[row]
-            own = ratio_of(clicks, predicted, ratio, STRENGTH_CLICKS)
-            self._fit(row, ratio * (own / ratio) ** trust)
+            self._fit(row, self.ratio(row, whole))
         return struct.pack("<d", float(self.curves[WHOLE].sum()))
+
+    def ratio(self, row: int, whole: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Estimate clicks over predictions by bucket, as far as there is reason to trust it.
+
+        Shape   (KNOTS,); `whole` is that of the whole, where it is known already.
+        """
+        parent, trust = self.parent, self._trust()
+        base = np.ones(KNOTS) if parent is None else parent.ratio(row)
+        if row != WHOLE:
+            whole = self.ratio(WHOLE) if whole is None else whole
+            base = whole if parent is None else whole * (base / parent.ratio(WHOLE))
+        clicks, predicted = self.counts[row]
+        own = ratio_of(clicks, predicted, base, STRENGTH_CLICKS)
+        found: NDArray[np.float64] = base * (own / base) ** trust
+        return found
+
+    def _trust(self) -> float:
+        clicks = float(self.counts[WHOLE, CLICKS].sum())
+        return min(max(clicks / (LEAST_SHARE * max(1, self.memory_clicks)) - 1.0, 0.0), 1.0)
 
     def _fit(self, row: int, ratio: NDArray[np.float64]) -> None:
         self.curves[row] = curve_of(ratio, self.counts[row, PREDICTED] + 1.0)
         self.fitted[row] = True
         self.stale.pop(row, None)
+
+    def take_over(self, other: Calibration) -> None:
+        """Go on with what a variant counted and fitted, where it did."""
+        rows = np.flatnonzero(other.fitted)
+        self.counts[rows], self.curves[rows], self.fitted[rows] = other.counts[rows], other.curves[rows], True
 
     def parts(self) -> dict[str, NDArray[Any]]:
         """Copy the slices in use."""

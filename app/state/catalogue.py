@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +19,7 @@ from app.domain.catalogue import (
     Audience,
     Campaign,
     Creative,
+    Experiment,
     Placement,
     Thing,
     audiences_in,
@@ -94,8 +96,8 @@ class Catalogue:
     def check(self, thing: Thing) -> None:
         """Refuse what does not fit the catalogue as it is.
 
-        Errors  unknown_parent, archived_parent, parent_fixed, unknown_audience, format_fixed, catalogue_full,
-                in this order.
+        Errors  unknown_parent, archived_parent, parent_fixed, unknown_audience, format_fixed,
+                experiment_fixed, not_running, experiment_running, catalogue_full, in this order.
         """
         kind = kind_of(thing)
         link = parent_of(thing)
@@ -112,6 +114,9 @@ class Catalogue:
         self._check_audiences(thing)
         if isinstance(old, Creative) and isinstance(thing, Creative) and old.format != thing.format:
             raise Refused("format_fixed", "a creative keeps its format; register another", "format")
+        if isinstance(thing, Experiment):
+            assert old is None or isinstance(old, Experiment)
+            self._check_experiment(thing, old)
         if self._full(thing):
             raise Refused("catalogue_full", f"no place is left for what {kind} {thing.id} brings", "type")
 
@@ -123,6 +128,22 @@ class Catalogue:
             owner = self.above(thing)[1].id
             if not isinstance(audience, Audience) or audience.advertiser_id != owner:
                 raise Refused("unknown_audience", f"there is no audience {audience_id}", "targeting.audience")
+
+    def _check_experiment(self, new: Experiment, old: Experiment | None) -> None:
+        """Refuse what would make results meaningless: other variants under way, or two experiments at once.
+
+        An exposure is one number in a token, so that one experiment runs at a time.
+        """
+        if old is not None:
+            if _frozen(new) != _frozen(old) or (old.promoted is not None and new.promoted != old.promoted):
+                fixed = "its variants but for their shares, and what was promoted, stay as they are"
+                raise Refused("experiment_fixed", fixed, "variants")
+            if new.promoted != old.promoted and not old.runs:
+                raise Refused("not_running", "only what runs can be promoted", "promoted")
+        for other in self.things["experiment"].values():
+            assert isinstance(other, Experiment)
+            if new.runs and other.runs and other.id != new.id:
+                raise Refused("experiment_running", f"experiment {other.id} runs already", "status")
 
     def wants_act(self, kind: str, campaign_id: str) -> bool:
         """Say whether an ad group of a campaign leaves out those who did something: click or conversion."""
@@ -319,6 +340,12 @@ class Catalogue:
                 settle_alone(self, self.things[kind][key], 0)
         for place, rests in zip((self.columns, self.rows, self.ads.places), resting, strict=True):
             place.resting = rests
+
+
+def _frozen(experiment: Experiment) -> Experiment:
+    """An experiment without what may change while it is under way."""
+    variants = tuple(msgspec.structs.replace(variant, share=0.0) for variant in experiment.variants)
+    return msgspec.structs.replace(experiment, variants=variants, name="", promoted=None, status="active")
 
 
 def domains(domain: str | None) -> Iterator[str]:

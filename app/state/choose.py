@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from app.domain import ids
 from app.domain.catalogue import Placement
-from app.domain.decisions import REASON_CODES, REASON_NUMBER, Choice, Placed, Win
+from app.domain.decisions import REASON_CODES, REASON_NUMBER, Choice, Placed, Shadowed, Win
 from app.domain.requests import FIXED_PRICE, MAX_LIT_VALUES, AdRequest, Ask, Person
 from app.rules import eligibility, features, pricing, ranking, screening
 from app.rules.standing import Moment
 from app.state import deals, dismissals, separation
 from app.state.ads import View
+from app.state.arms import Arm, reserve_of
 from app.state.clauses import program_of
 from app.state.frequency import Frequency
 from app.state.losers import Losers
@@ -53,6 +54,8 @@ class Chooser:
             totals (reasons,): its losers; offers: its deals with the ads of each.
     """
 
+    looks_on = True  # whether shadows look on
+
     def __init__(self, state: State) -> None:
         self.state = state
         capacity, words = state.catalogue.ads.places.capacity, state.catalogue.ads.sets.words
@@ -70,6 +73,7 @@ class Chooser:
         self.totals = np.zeros(len(REASON_CODES), dtype=np.int64)
         self.losers = self.counting = Losers(state.catalogue.ads)
         self.frequency = Frequency(state)
+        self.arm: Arm | None = None  # whose way the present request is decided; None: the default's
 
     def choose(
         self, request: AdRequest, request_key: bytes, clock_ms: int, preview: Preview | None = None
@@ -82,15 +86,32 @@ class Chooser:
         ads = self.state.catalogue.ads
         view = ads.view() if preview is None else ads.view_at(preview.standing)
         self.counting = self.losers if preview is None else Losers(ads)
+        experiments = self.state.experiments
+        self.arm, number = experiments.arm_for(request, request_key)
         common = self._common_rows(request, preview)
-        taken: list[int] = []
         days = np.array([moment.day for moment in preview.moments]) if preview else self.state.days
+        placed = self._place_all(request, request_key, clock_ms, view, common, days)
+        shadows = []
+        for shadow, arm in experiments.lookers_on(number, request_key) if self.looks_on else ():
+            self.arm, self.counting = arm, Losers(ads)
+            would_be = self._place_all(request, request_key, clock_ms, view, common, days)
+            shadows.append((shadow, tuple(_would_be(each) for each in would_be)))
+        return Choice(
+            position=self.state.position, clock_ms=clock_ms, variant=number, placed=placed,
+            shadows=tuple(shadows),
+        )  # fmt: skip
+
+    def _place_all(
+        self, request: AdRequest, request_key: bytes, clock_ms: int, view: View, common: tuple[int, ...],
+        days: NDArray[np.int64],
+    ) -> tuple[Placed, ...]:  # fmt: skip
+        """Fill the placements in order, the way of the present arm."""
+        taken: list[int] = []
         self.frequency.ask(request, clock_ms, days)
-        placed = tuple(
+        return tuple(
             self._place(request, ask, ids.decision_id(request_key, ordinal), view, common, taken)
             for ordinal, ask in enumerate(request.asks)
         )
-        return Choice(position=self.state.position, clock_ms=clock_ms, variant=0, placed=placed)
 
     def _common_rows(self, request: AdRequest, preview: Preview | None) -> tuple[int, ...]:
         """List the rows that all placements of a request share."""
@@ -113,16 +134,19 @@ class Chooser:
             rows += (features.hashed_row("publisher", publisher),)
         if cluster_row := state.clusters.row_of_placement(ask.placement_id):
             rows += (cluster_row,)
-        floor = max(ask.floor_micros, placement.floor_micros) if placement else ask.floor_micros
-        most = float(state.settings.max_ecpm_micros) or np.inf
+        settings = state.settings
+        own_floor = placement.floor_micros if placement else 0
+        floor = reserve_of(ask, own_floor, settings.floor_factor, settings.floor_micros)
+        most = float(settings.max_ecpm_micros) or np.inf
         conversion = ranking.Conversion(self.conversion_sums, view.prior_cvr_logit, view.per_conversion, most)
-        scale = state.exploration.scale(state.settings)
-        party = view.advertiser if state.settings.self_competition == "advertiser" else view.group
-        return Slate(
+        scale = state.exploration.scale(settings)
+        party = view.advertiser if settings.self_competition == "advertiser" else view.group
+        slate = Slate(
             ask, placement, publisher, view, rows, self.means, self.sums if scale else self.means, scale,
             state.prior_of(ask.placement_id), state.calibration.curve(own_row), floor, conversion,
-            party,
+            party, state.model,
         )  # fmt: skip
+        return slate if self.arm is None else self.arm.of(slate, settings, self.sums, own_row)
 
     def placement_of(self, ask: Ask) -> Placement | None:
         """Find the registered placement that is asked for."""
@@ -160,7 +184,7 @@ class Chooser:
 
     def screen(self, request: AdRequest, slate: Slate, taken: list[int], decision_hash: int) -> None:
         """Judge every ad for a placement and bound the scores of those that may win: `left` candidates."""
-        view, model, catalogue = slate.view, self.state.model, self.state.catalogue
+        view, model, catalogue = slate.view, slate.model, self.state.catalogue
         conversions = self.state.conversion_model
         self.counting.begin()
         self.offers = deals.offers_of(catalogue, slate.ask) if slate.ask.deals else []
@@ -336,10 +360,11 @@ class Chooser:
         assert campaign is not None
         bid, kind = int(ads.bid[at]), group.pricing.kind
         v = pricing.ecpm_per_bid(kind, pick.pctr, pick.pcvr)
+        quality = float(slate.view.quality[at])
         fixed = slate.deal is not None and slate.deal.at == FIXED_PRICE
         if fixed:
             pick = pick._replace(rival=-1, rival_score=-np.inf)
-        price = pricing.least_bid(bid, v, float(ads.quality[at]), slate.floor_micros, pick.rival_score)
+        price = pricing.least_bid(bid, v, quality, slate.floor_micros, pick.rival_score)
         pctr, pcvr = pick.pctr, pick.pcvr
         if slate.scale:  # the auction goes by what was drawn, all else by what is expected
             _, pctr, pcvr = slate.expected(at)
@@ -364,6 +389,14 @@ class Chooser:
     def _told_losers(self) -> dict[str, int]:
         """Tell the placement's losers by reason. Winners are nobody's loss."""
         return {REASON_CODES[at]: int(self.totals[at]) for at in self.totals.nonzero()[0].tolist()}
+
+
+def _would_be(placed: Placed) -> Shadowed:
+    """Tell what a shadow would have put on top."""
+    if not placed.wins:
+        return Shadowed(-1, 0.0, 0)
+    top = placed.wins[0]
+    return Shadowed(top.creative_index, top.pctr, top.cleared_ecpm_micros)
 
 
 def _nothing(ask: Ask, decision_id: bytes, code: str) -> Placed:

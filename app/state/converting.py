@@ -110,6 +110,7 @@ def _attribute(
             record["p_trial"] = _learn(state, ad, 1.0, 0.0)
         p = _learn(state, ad, 0.0, 1.0)
     state.conversions.add(position, click, p, billed)
+    state.experiments.results.count(ad.variant, conversions=1, revenue_micros=billed)
     if _stands(state, accounts) != stood:
         state.restand()
     state.mix(struct.pack("<qdqq", position, p, billed, unbilled), event, ad.rows, ad.columns)

@@ -17,6 +17,7 @@ from app.rules import ranking
 from app.rules.calibration import calibrated
 from app.rules.pricing import ecpm_per_bid
 from app.state.choose import Chooser, Preview
+from app.state.model import Model
 from app.state.row_names import RowNames
 from app.state.settling import column_keys
 from app.state.slate import Slate
@@ -105,6 +106,8 @@ class Explained(Struct, frozen=True, kw_only=True):
 class Explainer(Chooser):
     """A chooser that keeps its workings. Make one for each question: it is used once."""
 
+    looks_on = False
+
     def __init__(self, state: State, best: int = CANDIDATES) -> None:
         super().__init__(state)
         self._count = best
@@ -153,7 +156,7 @@ class Explainer(Chooser):
     def _price(self, slate: Slate, pick: ranking.Pick, ad_index: int, propensity: float = 0.0) -> Win:
         win = super()._price(slate, pick, ad_index, propensity)
         ads = self.state.catalogue.ads
-        quality = float(ads.quality[pick.best])
+        quality = float(slate.view.quality[pick.best])
         v = ecpm_per_bid(win.kind, pick.pctr, pick.pcvr)
         rival = ads.creatives[win.rival_index] if win.rival_index >= 0 else None
         floor = slate.floor_micros
@@ -217,12 +220,12 @@ class Explainer(Chooser):
         advertiser = self.state.catalogue.above(group)[1]
         keys = column_keys(creative, group, campaign, advertiser)
         names = ["any", *(f"{what}:{which}" for what, which in keys), f"creative:{creative.id}"]
-        main, crosses, left_out = self._cells(rows, columns, names)
-        uncertainty, variance = self._doubt(rows, columns)
+        main, crosses, left_out = self._cells(slate.model, rows, columns, names)
+        uncertainty, variance = self._doubt(slate.model, rows, columns)
         return Candidate(
             creative_index=at, creative_id=creative.id, ad_group_id=group.id, campaign_id=campaign.id,
             advertiser_id=campaign.advertiser_id, kind=group.pricing.kind,
-            bid_micros=int(ads.bid[at]), ecpm_micros=round(ecpm), quality=float(ads.quality[at]),
+            bid_micros=int(ads.bid[at]), ecpm_micros=round(ecpm), quality=float(slate.view.quality[at]),
             score=score, pctr=pctr, logit=float(logit), prior_logit=slate.prior_logit,
             calibrated_logit=float(calibrated(logit, slate.curve)), columns=names, main=main,
             crosses=crosses, crosses_left_out=len(left_out),
@@ -233,12 +236,12 @@ class Explainer(Chooser):
         )  # fmt: skip
 
     def _cells(
-        self, lit_rows: list[int], columns: list[int], names: list[str]
+        self, model: Model, lit_rows: list[int], columns: list[int], names: list[str]
     ) -> tuple[list[Cell], list[Cell], list[float]]:
         """List the main cells, the strongest crosses, and the weights of the crosses left out."""
         lit = np.ix_(np.array(lit_rows), np.array(columns))
-        weights: list[list[float]] = self.state.model.w[lit].tolist()
-        counts: list[list[float]] = self.state.model.n[lit].tolist()
+        weights: list[list[float]] = model.w[lit].tolist()
+        counts: list[list[float]] = model.n[lit].tolist()
         main: list[tuple[int, int]] = []
         crosses: list[tuple[int, int]] = []
         for i, row in enumerate(lit_rows):
@@ -252,18 +255,18 @@ class Explainer(Chooser):
 
         return told(main), told(crosses[:CROSSES]), [weights[i][k] for i, k in crosses[CROSSES:]]
 
-    def _doubt(self, rows: list[int], columns: list[int]) -> tuple[float, float]:
+    def _doubt(self, model: Model, rows: list[int], columns: list[int]) -> tuple[float, float]:
         """Tell how far one more sample could move the logit, and its variance.
 
         Source  McMahan et al. 2013, section 6: the sum of the lit cells' learning rates. The variance is
                 Laplace's, cell by cell: 1 / (prior precision + n), FTRL's prior precision being beta / alpha
                 + l2, and n the sum of squared gradients, which is expected to be that of p (1 - p).
         """
-        settings = self.state.settings
+        alpha_main, alpha_cross, beta, _, _, l2 = model.hyper.tolist()
         lit, columns_lit = np.array(rows), np.array(columns)
-        n = self.state.model.n[np.ix_(lit, columns_lit)]
+        n = model.n[np.ix_(lit, columns_lit)]
         main = (lit == 0)[:, None] | (columns_lit == 0)[None, :]
-        alpha = np.where(main, settings.alpha, settings.cross_alpha)
-        rates = alpha / (settings.beta + np.sqrt(n))
-        variance = 1.0 / (settings.beta / alpha + settings.l2 + n)
+        alpha = np.where(main, alpha_main, alpha_cross)
+        rates = alpha / (beta + np.sqrt(n))
+        variance = 1.0 / (beta / alpha + l2 + n)
         return float(rates.sum()), float(variance.sum())

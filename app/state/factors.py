@@ -54,6 +54,13 @@ def clear_row(factors: Factors, row: int) -> None:
         factors.row_squares[row] = 0.0
 
 
+def copy_row(factors: Factors, other: Factors, row: int) -> None:
+    """Take over another's vectors of a row; with row 0 those of all columns. Cost: some 5 ms, that once."""
+    factors.row_vectors[row], factors.row_squares[row] = other.row_vectors[row], other.row_squares[row]
+    if row == 0:
+        factors.column_vectors[:], factors.column_squares[:] = other.column_vectors, other.column_squares
+
+
 def clear_column(factors: Factors, column: int) -> None:
     """Forget a column."""
     factors.column_vectors[:, :, column] = 0.0

@@ -65,6 +65,35 @@ class Model:
         self._doubt(lit_columns)
         return p
 
+    def follow(self, rows: bytes, columns: bytes, p: float, shown: float, clicked: float) -> None:
+        """Learn one sample as a model that predicted p would."""
+        lit = np.frombuffer(rows, dtype="<u2")
+        main, total = self._find(lit, columns)
+        self.touched[lit] = True
+        gradient, advance = ftrl.sums_of(p, shown, clicked)
+        ftrl.step(*self._flat, self._cells, main, total, gradient, advance, self.hyper)
+        self._doubt(np.frombuffer(columns, dtype="<u2"))
+
+    def copy_row(self, other: Model, row: int) -> None:
+        """Take over the weights and counts of another model's row, whatever its rates are.
+
+        Cost    about 0.1 ms for 12,000 columns.
+        """
+        alpha = np.full(self.stride, self.hyper[0 if row == 0 else 1])
+        l1 = np.full(self.stride, self.hyper[3 if row == 0 else 4])
+        alpha[0], l1[0] = self.hyper[0], self.hyper[3]
+        n, w = other.n[row], other.w[row].astype(np.float64)
+        slope = (self.hyper[2] + np.sqrt(n)) / alpha + self.hyper[5]
+        known = np.flatnonzero((n != 0.0) | (w != 0.0))
+        self.n[row, known] = n[known]
+        self.z[row, known] = -(w * slope + np.sign(w) * l1)[known]
+        self.touched[row] = True
+        self.derive(row)
+        if row == 0:
+            self.doubt_all()
+        if self.has_factors and other.has_factors:
+            factors.copy_row(self.factors, other.factors, row)
+
     def unlearn(self, rows: bytes, columns: bytes, p: float, shown: float, clicked: float) -> None:
         """Take back what a sample taught, given the p that it was learned with."""
         lit, lit_columns = np.frombuffer(rows, dtype="<u2"), np.frombuffer(columns, dtype="<u2")

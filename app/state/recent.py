@@ -102,6 +102,17 @@ class Recent:
         at = self._clicks.get(position)
         return None if at is None else self.ring[at]
 
+    def predict_by(self, since: int, p: NDArray[np.float64]) -> None:
+        """Have been learned by another model since a place (-1: never).
+
+        Shape   p (2, capacity) float64: of impressions and clicks, by place modulo capacity; nan: none.
+        """
+        if since < 0:
+            return
+        at = np.arange(max(since, self.first), self.next) % self.capacity
+        at = at[~np.isnan(p[0, at])]
+        self.ring["p_shown"][at], self.ring["p_clicked"][at] = p[:, at]
+
     def close(self, before_ms: int) -> NDArray[Any]:
         """Hand over the impressions whose click window closed, each once, oldest first."""
         start = max(self.closed, self.first)

@@ -11,14 +11,15 @@ from app.domain.catalogue import Placement
 from app.domain.requests import Ask, Deal
 from app.rules import ranking
 from app.state.ads import View
+from app.state.model import Model
 
 
 class Slate(NamedTuple):
     """One placement's auction: who it is for, who stands, the lit rows, their summed weights, prior, curve.
 
-    Who wins and pays what goes by `sums`: with a scale they are drawn around the `means`, else the same.
-    `party` says whose bid an ad's is: nobody sets their own price. `deal` is set in an auction held for one
-    of the placement's deals.
+    `model` is whose weights are summed. Who wins and pays what goes by `sums`: with a scale they are drawn
+    around the `means`, else the same. `party` says whose bid an ad's is: nobody sets their own price. `deal`
+    is set in an auction held for one of the placement's deals.
     """
 
     ask: Ask
@@ -34,6 +35,7 @@ class Slate(NamedTuple):
     floor_micros: int
     conversion: ranking.Conversion
     party: NDArray[np.int32]
+    model: Model
     deal: Deal | None = None
 
     @property

@@ -32,6 +32,7 @@ from app.state.conversions import Conversions
 from app.state.counters import UserCounters
 from app.state.delays import Delays
 from app.state.dismissals import Dismissals
+from app.state.experiments import Experiments
 from app.state.exploration import Exploration
 from app.state.goals import Goals
 from app.state.holds import Hold
@@ -83,6 +84,7 @@ class State:
         self.loadings: list[Loading] = []
         self.arriving: tuple[Prepared, Trained] | None = None  # made ready for a line that is on its way
         self.trained: Callable[[str], Trained] = unreadable  # reads a trained model by its name
+        self.experiments = Experiments()
         self.keys = Keys()
         self.people = People()
         self.quality = Quality(self.catalogue.ads)
@@ -118,6 +120,18 @@ class State:
         row = self.catalogue.rows.by_key.get(placement_id)
         return row if row is not None else features.hashed_row("unregistered", placement_id)
 
+    def learner_of(self, ad: ServedAd) -> tuple[Model, Calibration]:
+        """Say which matrix and curves an ad's events teach: the default's, or an isolated variant's."""
+        arm = self.experiments.apart(ad)
+        if arm is None or arm.own is None or arm.own.forming:
+            return self.model, self.calibration
+        return arm.own.model, arm.calibration
+
+    @property
+    def click_models(self) -> list[Model]:
+        """List the matrices that learn clicks: the default's, and those of variants."""
+        return [self.model, *(own.model for own in self.experiments.own_models())]
+
     @property
     def model_since(self) -> int:
         """The position where the model came from a file: what was learned before is not in it. Or 0."""
@@ -136,6 +150,7 @@ class State:
 
     def configure(self, settings: FoldSettings) -> None:
         """Take new settings. A changed prior is made up for, so that predictions stay."""
+        settings = self.experiments.configured(settings)
         old_prior, self.prior_logit = self.prior_logit, logit(settings.prior_ctr)
         self.settings = settings
         self.in_flight.prior_s = float(settings.in_flight_s)
@@ -154,6 +169,7 @@ class State:
         self.model.configure(rates)
         self.conversion_model.configure(rates)
         self.model.take_learner(settings.learner, settings.factor_alpha, self.catalogue.column_fields)
+        self.experiments.configure_arms(self)
         self._take_prior_cvr(logit(settings.prior_cvr))
         if self.prior_logit != old_prior and self.model.touched.any():
             block = features.BLOCKS["unregistered"]
@@ -161,8 +177,9 @@ class State:
             rows += [
                 row for key, row in self.catalogue.rows.by_key.items() if key not in self.placement_prior
             ]
-            for row in rows:
-                self.model.shift_main(row, old_prior - self.prior_logit)
+            for model in self.click_models:
+                for row in rows:
+                    model.shift_main(row, old_prior - self.prior_logit)
 
     def _take_prior_cvr(self, prior_logit: float) -> None:
         old, self.conversion_prior_logit = self.conversion_prior_logit, prior_logit
@@ -209,8 +226,9 @@ class State:
         else:
             self.placement_prior[placement.id] = logit(placement.prior_ctr)
         row = self.catalogue.rows.by_key.get(placement.id)
-        if row is not None and self.model.touched[row]:
-            self.model.shift_main(row, before - self.prior_of(placement.id))
+        for model in self.click_models:
+            if row is not None and model.touched[row]:
+                model.shift_main(row, before - self.prior_of(placement.id))
 
     def forget_user(self, user: bytes, at_ms: int) -> None:
         """Erase everything that is known of a person under one key. Whoever keeps something by user joins."""
@@ -275,6 +293,7 @@ class State:
             "hash": self.hash,
             "progress": self.progress,
             "exploration": self.exploration,
+            "experiments": self.experiments.rest(),
             "held": list(self.held.items()),
             "early": list(self.early.items()),
             "complaints": list(self.complaints.items()),
@@ -302,6 +321,7 @@ class State:
             "delays": self.delays.parts(),
             "traffic": self.traffic.parts(),
             "calibration": self.calibration.parts(),
+            "experiments": self.experiments.parts(width, self.recent.next, self.catalogue.ads.count),
         }
         return {
             **{f"{of}_{name}": part for of, named in several.items() for name, part in named.items()},
@@ -358,7 +378,11 @@ class State:
             assert isinstance(thing, Placement)
             if thing.prior_ctr is not None:
                 self.placement_prior[thing.id] = logit(thing.prior_ctr)
-        self.configure(msgspec.convert(rest["settings"], FoldSettings))
+        if "experiments" in rest:
+            self.experiments.restore_rest(rest["experiments"], parts["experiments_results"])
+        else:
+            self.experiments.given = msgspec.convert(rest["settings"], FoldSettings)
+        self.configure(self.experiments.given)
         if "quality" in parts:
             self.quality.restore(parts["quality"])
             self.dismissals.restore(parts["dismissals"], rest["dismissals"])
@@ -373,10 +397,15 @@ class State:
         self.pacing.restore(parts["pacing"], missing=0 if "in_flight" in parts else 1)
         if "delays" in rest:
             self.delays.restore(_parts_of("delays", parts), rest["delays"])
+        self._restore_learned(parts, rest)
+
+    def _restore_learned(self, parts: dict[str, Any], rest: dict[str, Any]) -> None:
         if "calibration_rows" in parts:
             self.calibration.restore(_parts_of("calibration", parts))
         if "clusters" in parts:
             self.clusters.restore(parts["clusters"], rest["clusters"])
+        if "experiments" in rest:
+            self.experiments.restore_arms(self, rest["experiments"], _parts_of("experiments", parts))
 
     def _restore_money(self, parts: dict[str, Any]) -> None:
         things = self.catalogue.things
@@ -396,6 +425,7 @@ class State:
         self.calibration.check()
         self.silence.check()
         self.clusters.check()
+        self.experiments.check()
         self.dismissals.check()
         self.conversion_model.check()
         self._check_money()

@@ -33,9 +33,11 @@ def take_tick(state: State, line: Ticked) -> Outcome:
     outcome = Outcome(None, expire_waiting(state))
     state.progress.close(state.recent.close(state.clock_ms - state.settings.click_window_s * 1000))
     state.traffic.tick(state.clock_ms)
-    greedy, chosen = line.explored
-    state.exploration.tick(greedy, chosen, elapsed_ms, state.settings.exploration_ceiling)
+    ceiling = state.settings.exploration_ceiling
+    greedy, chosen = state.experiments.explored(line, elapsed_ms, ceiling)
+    state.exploration.tick(greedy, chosen, elapsed_ms, ceiling)
     state.mix(state.calibration.tick(), struct.pack("<d", state.exploration.factor))
+    state.mix(state.experiments.tick(state, line))
     _free_rested(state)
     state.people.expire(state.kept_since_hour)
     state.audiences.expire(state.kept_since_hour)
@@ -92,6 +94,7 @@ def _free_rested(state: State) -> None:
         at = catalogue.columns.release(column)
         for model in models:
             model.clear_column(at)
+        state.experiments.clear_column(at)
     row = catalogue.rows.rested(before_ms)
     if row is not None:
         at = catalogue.rows.release(row)
@@ -99,10 +102,13 @@ def _free_rested(state: State) -> None:
             model.clear_row(at)
         state.calibration.clear(at)
         state.silence.clear(at)
+        state.experiments.clear_row(at)
     ad = catalogue.ads.places.rested(before_ms)
     if ad is not None:
         freed = catalogue.ads.places.release(ad)
         for model in models:
             model.clear_column(catalogue.first_ad_column + freed)
+        state.experiments.clear_column(catalogue.first_ad_column + freed)
+        state.experiments.clear_ad(freed)
         state.quality.clear(freed)
         catalogue.caps.changed()

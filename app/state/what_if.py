@@ -51,6 +51,8 @@ class WhatIf(Struct, frozen=True, kw_only=True, tag="what_if"):
 class Again(Chooser):
     """Holds the auction of one placement of a recorded decision again; those before it stay as they were."""
 
+    looks_on = False
+
     def __init__(self, state: State, record: Record, ordinal: int) -> None:
         super().__init__(state)
         self.record = record

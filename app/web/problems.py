@@ -42,6 +42,9 @@ STATUSES: dict[str, int] = {
     # 409, 412, 428: what stands against it
     "taken": 409,
     "has_children": 409,
+    "experiment_running": 409,
+    "experiment_fixed": 409,
+    "not_running": 409,
     "stale": 412,
     "precondition_required": 428,
     # 413, 415: how it comes

@@ -130,7 +130,7 @@ def plain_part(
         return "pub-1"
     assert ad is not None
     if name == "variant":
-        return ad.variant
+        return ad.variant // 128
     group = state.catalogue.things["creative"][ad.creative_id].ad_group_id  # type: ignore[union-attr]
     return {"creative": ad.creative_id, "ad_group": group, "campaign": "c-1", "advertiser": "adv-1"}[name]
 

@@ -159,7 +159,7 @@ def test_a_fresh_model_is_as_uncertain_as_its_settings_say() -> None:
     for position, line in enumerate(lines, 1):
         apply(state, Entry(position, line))
     rows, columns = [0, 5, 9], [0, 1]  # four main cells (0.1 each), two crosses (0.02 each); beta 1, l2 1
-    uncertainty, variance = Explainer(state)._doubt(rows, columns)
+    uncertainty, variance = Explainer(state)._doubt(state.model, rows, columns)
     assert uncertainty == pytest.approx(4 * 0.1 + 2 * 0.02)
     assert variance == pytest.approx(4 / (1 / 0.1 + 1) + 2 / (1 / 0.02 + 1))
 

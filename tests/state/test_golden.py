@@ -28,7 +28,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.catalogue import AdGroup, Campaign, Pricing
+from app.domain.catalogue import AdGroup, Campaign, Experiment, Learning, Pricing, Variant
 from app.domain.keys import ApiKey
 from app.domain.lines import (
     Clustered,
@@ -235,6 +235,32 @@ def _factored() -> World:
     return _lived(msgspec.structs.replace(WATCHED, learner="ffm"), 5)
 
 
+def _compared() -> World:
+    """An experiment: matrices and quality of their own, shadows, a ramp, and a variant promoted before."""
+    world = Life(msgspec.structs.replace(WATCHED, invalid_traffic="off")).world
+    first = Variant(name="a", share=1.0, floor_factor=0.5, exploration_scale=0.5)
+    world.add(Experiment(id="e-0", variants=(first,)))
+    world.change("experiment", "e-0", promoted="a")
+    own = Variant(name="b", share=0.5, learner=Learning(alpha=0.3), own_calibration=True)
+    looking = Variant(name="c", share=1.0, shadow=True, quality_strength=1.0)
+    world.add(Experiment(id="e-1", variants=(own, looking), without_id="split"))
+    for number in range(40):
+        if number % 8 == 0:
+            world.tick()
+        if number == 20:
+            ramped = (msgspec.structs.replace(own, share=0.8), looking)
+            world.change("experiment", "e-1", variants=ramped)
+        ad = msgspec.structs.replace(world.ad(), variant=(3 + number % 2) * 128 + number)
+        shown = world.show(ad)
+        if number % 3 == 0:
+            world.click(ad)
+        elif number % 7 == 0:
+            world.refund(shown)
+    exposed, shadowed = ((3 * 128, 9, 8), (4 * 128 + 5, 7, 7)), ((5 * 128, 3, 1, 90, 80),)
+    world.put(Ticked(at_ms=world.now_ms, exposed=exposed, shadowed=shadowed))
+    return world
+
+
 # Only added to: each was recorded by the build of its time.
 STORIES: list[Callable[[], World]] = [
     lambda: _lived(SMALL_REST, 1),
@@ -243,6 +269,7 @@ STORIES: list[Callable[[], World]] = [
     _explored,
     _grouped,
     _factored,
+    _compared,
 ]
 
 

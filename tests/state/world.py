@@ -182,7 +182,8 @@ class World:
         """Decide, and give the top ad of the first placement as its tokens would seal it."""
         person = request.person if request is not None else None
         user = (person.key if person is not None else None) or b""
-        return served(self.choose(request).placed[0], self.now_ms, user=user)
+        choice = self.choose(request)
+        return served(choice.placed[0], self.now_ms, user=user, variant=choice.variant)
 
     def ad(
         self, creative_id: str = "cr-1", price_micros: int = 1_000 * WON, kind: str = "cpc",
@@ -246,7 +247,9 @@ def _receipt(outcome: Outcome) -> Receipt:
     return outcome.receipt
 
 
-def served(placed: Placed, issued_at_ms: int, ad_index: int = 0, user: bytes = b"") -> ServedAd:
+def served(
+    placed: Placed, issued_at_ms: int, ad_index: int = 0, user: bytes = b"", variant: int = 0
+) -> ServedAd:
     """Write what the tokens of a chosen ad seal; below the top slot the slot's row is lit, too."""
     win = placed.wins[ad_index]
     own = [win.own_row] if win.own_row else []
@@ -256,7 +259,7 @@ def served(placed: Placed, issued_at_ms: int, ad_index: int = 0, user: bytes = b
         creative_index=win.creative_index, generation=win.generation, placement_id=placed.placement_id,
         publisher_id=placed.publisher_id, rows=struct.pack(f"<{len(rows)}H", *rows),
         columns=struct.pack(f"<{len(win.columns)}H", *win.columns), schema_version=SCHEMA_VERSION,
-        price_micros=win.price_micros, price_kind=win.kind, pctr=win.pctr, variant=0,
+        price_micros=win.price_micros, price_kind=win.kind, pctr=win.pctr, variant=variant,
         issued_at_ms=issued_at_ms, pcvr=win.pcvr, user=user,
     )  # fmt: skip
 

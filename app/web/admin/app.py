@@ -23,6 +23,7 @@ from app.web.admin.auth import MAX_BODY_BYTES, AdminAuth, BodyLimit, is_stateles
 from app.web.admin.decisions import decisions_router
 from app.web.admin.delivery import delivery_router
 from app.web.admin.docs import docs_routes, document_of
+from app.web.admin.experiments import experiments_router
 from app.web.admin.forecast import forecast_router
 from app.web.admin.funnel import funnel_router
 from app.web.admin.keys import keys_router
@@ -82,6 +83,7 @@ def admin_app(
         forecast_router(node),
         funnel_router(node),
         reliability_router(node),
+        experiments_router(node),
         keys_router(node),
         users_router(node),
         quality_router(node),

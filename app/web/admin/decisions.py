@@ -27,6 +27,7 @@ from app.domain.money import to_micros
 from app.domain.refusals import FieldError, Refused
 from app.flows.node import Node
 from app.flows.replaying import find_by_request, find_record, replay, what_if
+from app.rules.splitting import seat_of
 from app.state.row_names import RowNames
 from app.state.what_if import OF_PRICE, WhatIf
 from app.web.access import caller_in
@@ -270,7 +271,7 @@ class Words:
         return {
             "position": choice.position,
             "clock": time_of(choice.clock_ms, self.zone),
-            "variant": choice.variant,
+            "variant": seat_of(choice.variant)[0],
             "placements": [
                 self._placed(placed)
                 for placed in choice.placed

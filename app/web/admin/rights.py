@@ -48,7 +48,7 @@ RIGHTS = (
     Right("/metrics", "reports", "reports", False),
 )
 _OTHERWISE = Right("", "admin", "admin", False)
-_REPORTS_OF_ONE = frozenset({"delivery", "funnel", "quality"})  # what a thing did, not what it is
+_REPORTS_OF_ONE = frozenset({"delivery", "funnel", "quality", "results"})  # what a thing did, not what it is
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWNED: dict[str, Kind] = {
     "advertisers": "advertiser", "campaigns": "campaign", "ad-groups": "ad_group", "creatives": "creative",

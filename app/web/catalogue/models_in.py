@@ -18,18 +18,25 @@ from app.domain.catalogue import (
     Blocked,
     Campaign,
     Creative,
+    Experiment,
     FrequencyCap,
     Kind,
+    Learning,
     Native,
     Placement,
     Pricing,
     PricingKind,
     Publisher,
     Thing,
+    Variant,
 )
 from app.domain.refusals import FieldError
 from app.web.catalogue import fields as f
 from app.web.catalogue.targeting_in import TargetingIn
+
+MAX_VARIANTS = 4  # each may have a matrix of its own
+VARIANT_NAME = r"^[a-z][a-z0-9_-]{0,31}$"
+CONTROL = "control"
 
 
 def _required(field: str, why: str) -> FieldError:
@@ -315,6 +322,75 @@ class PlacementIn(ThingIn):
         )
 
 
+class LearningIn(_Model):
+    """A variant's own learner and learning rates; what is left out is the node's."""
+
+    kind: Literal["linear", "ffm"] | None = None
+    alpha: float | None = Field(default=None, gt=0, le=100)
+    cross_alpha: float | None = Field(default=None, gt=0, le=100)
+    beta: float | None = Field(default=None, ge=0, le=1_000)
+    l1: float | None = Field(default=None, ge=0, le=1_000)
+    cross_l1: float | None = Field(default=None, ge=0, le=1_000)
+    l2: float | None = Field(default=None, ge=0, le=1_000)
+    factor_alpha: float | None = Field(default=None, gt=0, le=100)
+
+
+class VariantIn(_Model):
+    """What differs from the default. `share` is of the users, of a shadow's of the decisions."""
+
+    share: float = Field(ge=0, le=1)
+    shadow: bool = False
+    learner: LearningIn | None = None
+    calibration: Literal["shared", "own"] = "shared"
+    exploration_scale: float | None = Field(default=None, ge=0, le=10)
+    floor_factor: float | None = Field(default=None, ge=0, le=100)
+    floor_cpm: f.Micros | None = None
+    quality_strength: float | None = Field(default=None, ge=0, le=1)
+
+    def to_domain(self, name: str) -> Variant:
+        learner = Learning(**self.learner.model_dump()) if self.learner else None
+        return Variant(
+            name=name, share=self.share, shadow=self.shadow,
+            learner=None if learner == Learning() else learner,
+            own_calibration=self.calibration == "own" or self.learner is not None,
+            exploration_scale=self.exploration_scale, floor_factor=self.floor_factor,
+            floor_micros=self.floor_cpm, quality_strength=self.quality_strength,
+        )  # fmt: skip
+
+
+class ExperimentIn(ThingIn):
+    """Variants beside the default, by name; the default is the control."""
+
+    type: Literal["experiment"] = "experiment"
+    name: f.Name = ""
+    variants: dict[Annotated[str, Field(pattern=VARIANT_NAME)], VariantIn] = Field(
+        min_length=1, max_length=MAX_VARIANTS
+    )
+    without_id: Literal["leave_out", "split"] = "leave_out"
+    isolated: bool = False
+    promoted: str | None = None
+
+    def faults(self) -> Iterator[FieldError]:
+        served = [name for name, variant in self.variants.items() if not variant.shadow]
+        for name, variant in self.variants.items():
+            if name == CONTROL:
+                yield FieldError(f"variants.{name}", "not_allowed", "is the default's name here")
+            if not variant.shadow and variant.share * len(served) > 1.0:
+                most = f"{len(served)} variants take at most 1/{len(served)} of the users each"
+                yield FieldError(f"variants.{name}.share", "out_of_range", most)
+            if self.isolated and variant.shadow:
+                yield FieldError(f"variants.{name}.shadow", "not_allowed", "has no bucket to learn from")
+        if self.promoted is not None and self.promoted not in served:
+            yield FieldError("promoted", "not_one_of", "must name a variant that is served")
+
+    def to_domain(self, identity: str, zone: str) -> Experiment:
+        variants = tuple(self.variants[name].to_domain(name) for name in sorted(self.variants))
+        return Experiment(
+            id=identity, name=self.name, variants=variants, without_id=self.without_id,
+            isolated=self.isolated, promoted=self.promoted, status=self.status,
+        )  # fmt: skip
+
+
 MODELS: dict[Kind, type[ThingIn]] = {
     "advertiser": AdvertiserIn,
     "audience": AudienceIn,
@@ -323,4 +399,5 @@ MODELS: dict[Kind, type[ThingIn]] = {
     "creative": CreativeIn,
     "publisher": PublisherIn,
     "placement": PlacementIn,
+    "experiment": ExperimentIn,
 }

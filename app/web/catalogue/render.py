@@ -14,6 +14,7 @@ from app.domain.catalogue import (
     Audience,
     Campaign,
     Creative,
+    Experiment,
     FrequencyCap,
     Placement,
     Pricing,
@@ -22,6 +23,7 @@ from app.domain.catalogue import (
     Targeting,
     Term,
     Thing,
+    Variant,
 )
 from app.domain.money import MICROS
 from app.web.catalogue.fields import EPOCH
@@ -48,6 +50,8 @@ def to_document(thing: Thing) -> Document:
             return _creative(thing)
         case Placement():
             return _placement(thing)
+        case Experiment():
+            return _experiment(thing)
         case Advertiser() | Audience() | Publisher():
             return _plain(thing)
 
@@ -187,4 +191,30 @@ def _placement(thing: Placement) -> Document:
             "creatives": list(thing.blocked.creatives),
         },
         "status": thing.status,
+    }
+
+
+def _experiment(thing: Experiment) -> Document:
+    return {
+        "type": "experiment",
+        "id": thing.id,
+        "name": thing.name,
+        "variants": {variant.name: _variant(variant) for variant in thing.variants},
+        "without_id": thing.without_id,
+        "isolated": thing.isolated,
+        "promoted": thing.promoted,
+        "status": thing.status,
+    }
+
+
+def _variant(variant: Variant) -> Document:
+    return {
+        "share": variant.share,
+        "shadow": variant.shadow,
+        "learner": msgspec.to_builtins(variant.learner),
+        "calibration": "own" if variant.own_calibration else "shared",
+        "exploration_scale": variant.exploration_scale,
+        "floor_factor": variant.floor_factor,
+        "floor_cpm": _optional_amount(variant.floor_micros),
+        "quality_strength": variant.quality_strength,
     }

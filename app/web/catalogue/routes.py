@@ -38,6 +38,7 @@ PATHS: dict[Kind, str] = {
     "creative": "/v1/creatives",
     "publisher": "/v1/publishers",
     "placement": "/v1/placements",
+    "experiment": "/v1/experiments",
 }
 Endpoint = Callable[[Request], Awaitable[Response]]
 

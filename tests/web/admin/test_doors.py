@@ -47,7 +47,7 @@ PATHS = [
     ("GET",  "/v1/keys",                       401, 200, "who may come in"),
     ("GET",  "/v1/keys/none",                  401, 404, "no such key"),
     ("GET",  "/v1/campaigns/c-1/delivery",     401, 200, ""),
-    ("GET",  "/v1/experiments",                401, 404, "comes later"),
+    ("GET",  "/v1/experiments",                401, 200, "a kind of the catalogue"),
     ("GET",  "/v1/advertisers",                401, 200, "the catalogue"),
     ("GET",  "/v1/advertisers/",               401, 404, "no redirects: a path is a path"),
     ("GET",  "/v1/advertisers/adv-1",          401, 200, "the catalogue"),

@@ -27,6 +27,22 @@ SMALLEST: dict[Kind, dict[str, Any]] = {
     },
     "publisher": {"type": "publisher", "id": "pub-1"},
     "placement": {"type": "placement", "id": "plc-1", "publisher_id": "pub-1"},
+    "experiment": {
+        "type": "experiment",
+        "id": "e-1",
+        "variants": {
+            "b": {
+                "share": 0.1,
+                "shadow": False,
+                "learner": None,
+                "calibration": "shared",
+                "exploration_scale": None,
+                "floor_factor": None,
+                "floor_cpm": 500,
+                "quality_strength": None,
+            }
+        },
+    },
 }
 
 # Word for word from API.md, "Catalogue".

@@ -23,7 +23,7 @@ TABLE = [
     (SOUND + b"\r",                                         None,             None,            "a line end from elsewhere"),
     (b'{"type": "publisher"}',                              "required",       "id",            "an import names its things"),
     (b'{"id": "p"}',                                        "required",       "type",          ""),
-    (b'{"type": "experiment", "id": "p"}',                  "unknown_type",   "type",          "comes later"),
+    (b'{"type": "experiment", "id": "p"}',                  "required",       "variants",      "it compares something"),
     (b'{"type": ["publisher"], "id": "p"}',                 "unknown_type",   "type",          "not even hashable"),
     (b'{"type": "publisher", "id": "p", "x": 1}',           "unknown_field",  "x",             ""),
     (b'{"type": "ad_group", "id": "g", "campaign_id": "c", "pricing": {"kind": "ocpm", "bid": 5}}',

@@ -141,7 +141,7 @@ def test_refused(
     assert node.lines == []
 
 
-@pytest.mark.parametrize("path", ["/v1/experiments", "/v1/audience", "/v1/ad_groups"])
+@pytest.mark.parametrize("path", ["/v1/experiment", "/v1/audience", "/v1/ad_groups"])
 def test_what_is_not_there_yet(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
@@ -296,12 +296,14 @@ def test_what_was_exported_imports_to_the_same_catalogue(client: TestClient, nod
     exported = client.get("/v1/export")
     assert exported.headers["content-type"].startswith("application/x-ndjson")
     kinds = [json.loads(line)["type"] for line in exported.content.splitlines()]
-    assert kinds == ["advertiser", "audience", "campaign", "ad_group", "creative", "publisher", "placement"]
+    assert kinds == [
+        "advertiser", "audience", "campaign", "ad_group", "creative", "publisher", "placement", "experiment",
+    ]  # fmt: skip
     other: Any = FakeNode()
     app = FastAPI()
     app.include_router(catalogue_router(other, "UTC"))
     report = TestClient(app).post("/v1/import", content=exported.content).json()
-    assert report["counts"] == {"created": 7, "updated": 0, "unchanged": 0, "refused": 0}
+    assert report["counts"] == {"created": 8, "updated": 0, "unchanged": 0, "refused": 0}
     assert other.snapshot() == node.snapshot()
 
 

@@ -13,8 +13,10 @@ from app.domain.catalogue import (
     Blocked,
     Campaign,
     Creative,
+    Experiment,
     Format,
     FrequencyCap,
+    Learning,
     Native,
     Placement,
     Pricing,
@@ -23,6 +25,7 @@ from app.domain.catalogue import (
     Status,
     Targeting,
     Thing,
+    Variant,
 )
 from app.domain.money import MAX_MICROS
 from app.web.catalogue.fields import MAX_INSTANT_MS, known_zones
@@ -160,6 +163,29 @@ natives = st.builds(
 )
 domains = domain_names
 sizes = st.tuples(st.integers(1, 99_999), st.integers(1, 99_999))
+shares = st.floats(0.0, 0.25)
+learnings = st.builds(Learning, alpha=st.floats(0.01, 1.0), l1=perhaps(st.floats(0.0, 2.0)))
+variants = st.builds(
+    Variant,
+    name=st.just("b"),
+    share=shares,
+    learner=st.none(),
+    own_calibration=st.booleans(),
+    exploration_scale=perhaps(st.floats(0.0, 10.0)),
+    floor_factor=perhaps(st.floats(0.0, 9.0)),
+    floor_micros=perhaps(money),
+    quality_strength=perhaps(shares),
+) | st.builds(Variant, name=st.just("b"), share=shares, learner=learnings, own_calibration=st.just(True))
+experiments = st.builds(
+    Experiment,
+    id=ids,
+    name=text,
+    variants=st.tuples(variants)
+    | st.tuples(variants, st.builds(Variant, name=st.just("c"), shadow=st.just(True), share=shares)),
+    without_id=st.sampled_from(["leave_out", "split"]),
+    promoted=st.sampled_from([None, "b"]),
+    status=statuses,
+)
 things: st.SearchStrategy[Thing] = st.one_of(
     st.builds(
         Advertiser,
@@ -188,6 +214,7 @@ things: st.SearchStrategy[Thing] = st.one_of(
         status=statuses,
     ),
     creatives(),
+    experiments,
     st.builds(Audience, id=ids, advertiser_id=ids, name=text, status=statuses),
     st.builds(Publisher, id=ids, name=text, domain=perhaps(domains), status=statuses),
     st.builds(
