@@ -23,6 +23,7 @@ from app.domain.catalogue import (
     Audience,
     Campaign,
     Creative,
+    Experiment,
     Placement,
     Pricing,
     Publisher,
@@ -128,6 +129,7 @@ BARE: list[Thing] = [
     Creative(id="r", ad_group_id="g", format="banner", landing_url="https://x.example"),
     Publisher(id="p"),
     Placement(id="l", publisher_id="p"),
+    Experiment(id="e"),
 ]
 
 
