@@ -74,7 +74,7 @@ def _market(samples: int, seed: int) -> None:
 
 def _planted(log: Planted) -> None:
     runs = []
-    for name in ("main", "ftrl", "ftrl:l1=1:cross_l1=1", "ftrl:cross_alpha=0.1", "hctr"):
+    for name in ("main", "ftrl", "ftrl:l1=1:cross_l1=1", "ftrl:cross_alpha=0.1", "hctr", "ffm"):
         model, rates = model_of(name)
         runs.append((name, model(log.space, log.samples, rates)))
     result = compared("planted truth", log.samples, runs, log.truth)

@@ -16,7 +16,7 @@ from app.domain.refusals import Refused
 from app.offline import rivals
 from app.offline.logs import Log, read_log
 from app.offline.replay import MODELS as LEARNERS
-from app.offline.replay import check_size, encoded, progressive, warm
+from app.offline.replay import check_size, encoded, progressive
 from app.offline.rivals import Predicted, Run
 from app.offline.schema import read_schema
 from app.rules.evaluation import Gap, Metrics, measure, paired_gap
@@ -163,8 +163,8 @@ def _learner_run(model: str) -> Run:
 
     def run(space: Space, samples: Samples, rates: Rates) -> Predicted:
         check_size(space, model)
-        warm(make)
         learner = make(space, rates)
+        learner.learn(learner.fresh(), samples.part(0, 1))  # kernels for these very types, before the clock
         started = perf_counter()
         state = learner.fresh()
         p = progressive(learner, samples, state=state)
