@@ -87,12 +87,14 @@ def enough(data: Path) -> bool:
     return taken >= DECISIONS and positions > LINES and len(snapshots) > 2
 
 
-@pytest.fixture(scope="module")
-def decided(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Forked]]:
+@pytest.fixture(scope="module", params=["linear", "ffm"])
+def decided(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[tuple[Path, Forked]]:
     """The directory of a node that has decided much and still runs."""
     data = tmp_path_factory.mktemp("traced") / "data"
     with nursery() as nodes:
-        node = nodes.node(data, rates="USD=1350,EUR=1480", snapshot_every_lines=400)
+        node = nodes.node(data, rates="USD=1350,EUR=1480", snapshot_every_lines=400, learner=request.param)
         load = Traffic(random.Random(3), Memory(), node.ready(), data)
         asyncio.run(decide(load, data))
         assert load.bids > 50
