@@ -33,13 +33,28 @@ class Advertiser(Struct, frozen=True, kw_only=True, tag_field="type", tag="adver
     status: Status = "active"
 
 
+class Lookalike(Struct, frozen=True, kw_only=True):
+    """Who is like the people of another audience: the share `reach` of all that are most alike.
+
+    By a model of who is in the list, or by the clusters in which its people are most often found.
+    """
+
+    of: str
+    by: Literal["model", "cluster"] = "model"
+    reach: float = 0.05
+
+
 class Audience(Struct, frozen=True, kw_only=True, tag_field="type", tag="audience"):
-    """A list of people that an advertiser brings; who is in it stands elsewhere (`Listed`)."""
+    """A list of people that an advertiser brings; who is in it stands elsewhere (`Listed`).
+
+    With `lookalike` it is no list: it is whoever is like the people of one.
+    """
 
     id: str
     advertiser_id: str
     name: str = ""
     status: Status = "active"
+    lookalike: Lookalike | None = None
 
 
 class FrequencyCap(Struct, frozen=True, kw_only=True):
@@ -111,6 +126,7 @@ class Targeting(Struct, frozen=True, kw_only=True):
     site: Rule = Rule()
     app: Rule = Rule()
     keyword: Rule = Rule()
+    boost: tuple[tuple[str, float], ...] = ()  # audience and factor: the bid for its people is so many times
 
 
 class AdGroup(Struct, frozen=True, kw_only=True, tag_field="type", tag="ad_group"):
@@ -292,10 +308,12 @@ def audiences_in(thing: Thing) -> tuple[str, ...]:
     >>> audiences_in(Publisher(id="p"))
     ()
     """
+    if isinstance(thing, Audience) and thing.lookalike is not None:
+        return (thing.lookalike.of,)
     if not isinstance(thing, AdGroup):
         return ()
-    rule = thing.targeting.audience
-    return tuple(dict.fromkeys(str(term) for term in (*rule.include, *rule.exclude)))
+    rule, boosted = thing.targeting.audience, (name for name, _ in thing.targeting.boost)
+    return tuple(dict.fromkeys(str(term) for term in (*rule.include, *rule.exclude, *boosted)))
 
 
 def parent_of(thing: Thing) -> tuple[Kind, str] | None:

@@ -338,6 +338,26 @@ class Loaded(Struct, frozen=True, kw_only=True, array_like=True, tag="loaded"):
     name: str
 
 
+class Likened(Struct, frozen=True, kw_only=True, array_like=True, tag="likened"):
+    """Whoever is like the people of a list is told so from here on; without `by`, by nothing.
+
+    Shape   by `model`: `weights` (dimensions,) little-endian float32 of a profile's vector, alike from
+            `threshold` on; by `cluster`: `clusters`.
+    Units   `members` whose profile is known, `people` alike of the `sampled`; `auc` of members held out.
+    """
+
+    at_ms: int
+    audience_id: str
+    by: str = ""
+    weights: bytes = b""
+    threshold: float = 0.0
+    clusters: tuple[int, ...] = ()
+    members: int = 0
+    people: int = 0
+    sampled: int = 0
+    auc: float | None = None
+
+
 class Erased(Struct, frozen=True, kw_only=True, array_like=True, tag="erased"):
     """A person is to be forgotten: what is known under any of these keys, and what they were served."""
 
@@ -349,7 +369,7 @@ Feedback = Shown | Clicked | Converted | Dismissed | Noticed | Returned
 Event = Feedback | Refunded | Returned
 Line = (
     Configured | Ticked | Lost | Catalogued | Keyed | Profiled | Erased | Listed | Clustered | Loaded
-    | Shown | Clicked | Converted | Dismissed | Noticed | Refunded | Returned
+    | Likened | Shown | Clicked | Converted | Dismissed | Noticed | Refunded | Returned
 )  # fmt: skip
 
 

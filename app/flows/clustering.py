@@ -15,6 +15,7 @@ import structlog
 from app.domain.catalogue import Placement
 from app.domain.lines import Clustered
 from app.flows.grouping import Clustering, Grouped, run_grouping
+from app.flows.lookalikes import liken
 from app.flows.node import Node
 from app.flows.reporting import in_worker
 
@@ -63,6 +64,7 @@ async def cluster_forever(node: Node) -> None:
     while True:
         try:
             line = await cluster(node)
+            await liken(node)
             if line is not None:
                 told: dict[str, Any] = {
                     "clusters": node.state.clusters.lit,

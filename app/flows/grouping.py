@@ -147,6 +147,14 @@ class Seen:
                 for word in told_words:
                     of[word] = of.get(word, 0) + 1
 
+    def keys(self) -> list[bytes]:
+        """List the keys of those whose words are known."""
+        return sorted(key for key, words in self._profiles.items() if words)
+
+    def profile(self, key: bytes) -> Hashes:
+        """Tell somebody's words."""
+        return self._profiles[key]
+
     def profiles(self) -> list[Hashes]:
         """List everybody's words; somebody with two keys is there once."""
         apart = [words for key, words in self._profiles.items() if key not in self._former]

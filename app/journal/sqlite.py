@@ -28,6 +28,7 @@ from app.domain.lines import (
     Entry,
     Erased,
     Keyed,
+    Likened,
     Line,
     Listed,
     Loaded,
@@ -56,7 +57,9 @@ _TRIM_LINES = 256  # lines dropped at a time: some 1 ms
 _TRIM_S = 0.1  # and this often under load: faster than 1,600 lines/s come
 
 _KINDS: dict[type, str] = {kind: str(kind.__struct_config__.tag) for kind in get_args(Line)}
-_WITHOUT_ID = (Configured, Ticked, Lost, Catalogued, Keyed, Profiled, Erased, Listed, Clustered, Loaded)
+_WITHOUT_ID = (
+    Configured, Ticked, Lost, Catalogued, Keyed, Profiled, Erased, Listed, Clustered, Likened, Loaded,
+)  # fmt: skip
 _encode_verdict = msgspec.msgpack.Encoder().encode
 
 _TABLES = """

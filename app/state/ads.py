@@ -18,6 +18,7 @@ from app.domain.catalogue import AdGroup, Advertiser, Campaign, Creative, Rule
 from app.domain.decisions import REASON_NUMBER
 from app.rules.eligibility import bits_of
 from app.rules.ranking import COLUMNS_PER_AD
+from app.state.boosts import Boosts
 from app.state.participation import Participation
 from app.state.places import GroupedPlaces
 from app.state.sets import Dimension, Sets
@@ -79,6 +80,7 @@ class Ads:
         self.places = GroupedPlaces(capacity)
         self.sets = Sets(capacity)
         self.participation = Participation(self.sets)
+        self.boosts = Boosts()
         self.dimensions = {name: Dimension(name) for name in TARGETED}
         self.key_dimensions: dict[str, Dimension] = {}
         self.deals = Dimension("deal")
@@ -170,6 +172,7 @@ class Ads:
         self.prior_cvr_logit[ad] = self.default_prior_cvr_logit if own is None else math.log(own / (1 - own))
         self.bid[ad] = group.pricing.bid_micros
         self.weigh(ad)
+        self.boosts.place(ad, group.targeting.boost)
 
     def take_quality(self, quality: NDArray[np.float64]) -> None:
         """Take a new quality index for the first places; scores follow. Cost: ~0.1 ms for 10,000 ads."""
@@ -177,12 +180,14 @@ class Ads:
         self.weighed += 1
         self.quality[:n] = quality
         self.log_score[:n] = self.log_worth[:n] + np.log(quality)
+        self.boosts.forget()
 
     def weigh(self, ad: int) -> None:
         """Work an ad's bid and quality into what its score is bounded with."""
         self.weighed += 1
         self.log_worth[ad] = math.log(float(self.bid[ad]) * (1000.0 if self.per_click[ad] else 1.0))
         self.log_score[ad] = self.log_worth[ad] + math.log(self.quality[ad])
+        self.boosts.forget()
 
     def rebid(self, percent: NDArray[np.int64]) -> None:
         """Have oCPM ads bid so many percent of their targets, at least a micro.
@@ -223,6 +228,7 @@ class Ads:
         """Take an ad out of every auction; its place rests."""
         self.own[ad] = self.reason[ad] = ARCHIVED
         self.sets.place(ad, ())
+        self.boosts.place(ad, ())
         self._view = None
 
     def stand(self, standing: NDArray[np.uint8]) -> None:

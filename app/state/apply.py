@@ -25,6 +25,7 @@ from app.domain.lines import (
     Erased,
     Feedback,
     Keyed,
+    Likened,
     Listed,
     Loaded,
     Lost,
@@ -93,7 +94,7 @@ def apply(state: State, entry: Entry) -> Outcome:  # noqa: C901, PLR0912 - an ar
             return _catalogued(state, line)
         case Keyed() | Lost():
             return _kept(state, entry.position, line)
-        case Profiled() | Erased() | Listed() | Clustered():
+        case Profiled() | Erased() | Listed() | Clustered() | Likened():
             tell_of_people(state, line)
             return Outcome()
         case Loaded():

@@ -93,7 +93,8 @@ class Arm:
         if self._view is None or seen is None or seen[0] is not view or seen[1] != self._ads.weighed:
             assert self.quality is not None
             n = view.places
-            log_score = (self._ads.log_worth[:n] + np.log(self.quality[:n])).astype(np.float32)
+            worth = view.bid * np.where(view.per_click != 0, 1000.0, 1.0)  # of the bids as boosted
+            log_score = (np.log(worth) + np.log(self.quality[:n])).astype(np.float32)
             self._view = view._replace(quality=self.quality[:n], log_score=log_score)
             self._seen = (view, self._ads.weighed)
         return self._view

@@ -89,6 +89,10 @@ class Catalogue:
         """List the ids of a kind in order."""
         return sorted(self.things[kind])
 
+    def in_order(self, kind: str) -> list[str]:
+        """List the ids of a kind, those that others of it speak of first."""
+        return sorted(self.ids(kind), key=lambda key: bool(audiences_in(self.things[kind][key])))
+
     def live_children(self, kind: str, identity: str) -> int:
         """Count the things directly under this one that are not archived."""
         return sum(child.status != "archived" for child in self.children_of(kind, identity))
@@ -123,11 +127,15 @@ class Catalogue:
     def _check_audiences(self, thing: Thing) -> None:
         """Refuse an audience that is not there, or is another advertiser's, which nobody is to find out."""
         for audience_id in audiences_in(thing):
-            assert isinstance(thing, AdGroup)
+            assert isinstance(thing, AdGroup | Audience)
             audience = self.get("audience", audience_id)
-            owner = self.above(thing)[1].id
+            alike = isinstance(thing, Audience)
+            owner = thing.advertiser_id if isinstance(thing, Audience) else self.above(thing)[1].id
+            field = "lookalike.of" if alike else "targeting.audience"
             if not isinstance(audience, Audience) or audience.advertiser_id != owner:
-                raise Refused("unknown_audience", f"there is no audience {audience_id}", "targeting.audience")
+                raise Refused("unknown_audience", f"there is no audience {audience_id}", field)
+            if alike and audience.lookalike is not None:
+                raise Refused("invalid", f"{audience_id} is a look-alike audience itself: name a list", field)
 
     def _check_experiment(self, new: Experiment, old: Experiment | None) -> None:
         """Refuse what would make results meaningless: other variants under way, or two experiments at once.

@@ -85,6 +85,8 @@ class Chooser:
         """
         ads = self.state.catalogue.ads
         view = ads.view() if preview is None else ads.view_at(preview.standing)
+        if request.person is not None and request.person.audiences:
+            view = ads.boosts.applied(view, request.person.audiences)
         self.counting = self.losers if preview is None else Losers(ads)
         experiments = self.state.experiments
         self.arm, number = experiments.arm_for(request, request_key)
@@ -358,7 +360,7 @@ class Chooser:
         assert creative is not None
         assert group is not None
         assert campaign is not None
-        bid, kind = int(ads.bid[at]), group.pricing.kind
+        bid, kind = int(slate.view.bid[at]), group.pricing.kind
         v = pricing.ecpm_per_bid(kind, pick.pctr, pick.pcvr)
         quality = float(slate.view.quality[at])
         fixed = slate.deal is not None and slate.deal.at == FIXED_PRICE

@@ -225,7 +225,8 @@ class Explainer(Chooser):
         return Candidate(
             creative_index=at, creative_id=creative.id, ad_group_id=group.id, campaign_id=campaign.id,
             advertiser_id=campaign.advertiser_id, kind=group.pricing.kind,
-            bid_micros=int(ads.bid[at]), ecpm_micros=round(ecpm), quality=float(slate.view.quality[at]),
+            bid_micros=int(slate.view.bid[at]), ecpm_micros=round(ecpm),
+            quality=float(slate.view.quality[at]),
             score=score, pctr=pctr, logit=float(logit), prior_logit=slate.prior_logit,
             calibrated_logit=float(calibrated(logit, slate.curve)), columns=names, main=main,
             crosses=crosses, crosses_left_out=len(left_out),

@@ -38,6 +38,7 @@ from app.state.goals import Goals
 from app.state.holds import Hold
 from app.state.keys import Keys
 from app.state.ledger import Ledger
+from app.state.likenesses import Likenesses
 from app.state.model import Model
 from app.state.pacing import Pacing
 from app.state.people import PARTS as PEOPLE_PARTS
@@ -91,6 +92,7 @@ class State:
         self.dismissals = Dismissals()
         self.audiences = Audiences()
         self.clusters = Clusters()
+        self.likenesses = Likenesses(self.clusters)
         self.traffic = Traffic(max(LEAST_CLICKS, recent // 8))
         self.held: dict[bytes, Held] = {}  # by the impression's event id
         self.early: dict[bytes, list[Early]] = {}  # by the click's event id
@@ -309,6 +311,7 @@ class State:
             "traffic": self.traffic.rest(),
             "ticks_ms": self.in_flight.ticks_ms,
             "clusters": clusters_rest,
+            "likenesses": self.likenesses.parts(),
         }
         if self.loadings:
             rest["loadings"] = self.loadings
@@ -404,6 +407,7 @@ class State:
             self.calibration.restore(_parts_of("calibration", parts))
         if "clusters" in parts:
             self.clusters.restore(parts["clusters"], rest["clusters"])
+            self.likenesses.restore(rest.get("likenesses", []))
         if "experiments" in rest:
             self.experiments.restore_arms(self, rest["experiments"], _parts_of("experiments", parts))
 

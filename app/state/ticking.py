@@ -41,6 +41,7 @@ def take_tick(state: State, line: Ticked) -> Outcome:
     _free_rested(state)
     state.people.expire(state.kept_since_hour)
     state.audiences.expire(state.kept_since_hour)
+    state.likenesses.expire(state.kept_since_hour)
     quality = state.quality.settle(state.settings)
     dismissed_since_ms = state.clock_ms - state.settings.dismissal_s * 1000
     state.dismissals.expire(max(dismissed_since_ms, state.kept_since_hour * HOUR_MS))

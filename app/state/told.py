@@ -6,12 +6,12 @@ import struct
 from typing import assert_never
 
 from app.domain.decisions import ServedAd
-from app.domain.lines import Clustered, Erased, Listed, Profiled
+from app.domain.lines import Clustered, Erased, Likened, Listed, Profiled
 from app.state.ads import act_label
 from app.state.state import State
 
 
-def tell_of_people(state: State, line: Profiled | Erased | Listed | Clustered) -> None:
+def tell_of_people(state: State, line: Profiled | Erased | Listed | Clustered | Likened) -> None:
     """Take what a line says of people."""
     match line:
         case Profiled() if not line.user:
@@ -31,6 +31,9 @@ def tell_of_people(state: State, line: Profiled | Erased | Listed | Clustered) -
         case Clustered():
             state.clusters.take(line)
             state.mix(struct.pack("<q", state.position), state.clusters.effect())
+        case Likened():
+            state.likenesses.take(line)
+            state.mix(struct.pack("<qd", state.position, line.threshold), line.audience_id.encode())
         case _:
             assert_never(line)
 

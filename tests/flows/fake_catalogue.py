@@ -40,6 +40,9 @@ class FakeCatalogue:
     def ids(self, kind: Kind) -> list[str]:
         return sorted(identity for of, identity in self.things if of == kind)
 
+    def in_order(self, kind: Kind) -> list[str]:
+        return self.ids(kind)
+
     def live_children(self, kind: Kind, identity: str) -> int:
         return sum(
             thing.status != "archived"

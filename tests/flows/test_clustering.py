@@ -17,7 +17,7 @@ from app.flows.people import enrich
 from app.flows.serve import serve
 from app.flows.snapshotting import load
 from app.rules.features import BLOCKS
-from tests.node import COLUMNS, running_node, small_catalogue
+from tests.node import COLUMNS, running_node, small_catalogue, tick
 
 KINDS = tuple(tuple(f"{kind}-{number}" for number in range(20)) for kind in ("home", "away"))
 
@@ -55,7 +55,7 @@ def test_alike_visitors_light_one_row(tmp_path: Path) -> None:
             ]
             assert [len(each) for each in lit] == [1, 1] and lit[0] != lit[1], "also for people never met"
             counters = node.counters.registry
-            await node.submit(line)  # told again: nothing moves
+            await tick(node)
             assert counters.get_sample_value("adjudge_clusters") == 2
         state, _ = load(tmp_path / "snapshots", COLUMNS)
         assert state.clusters.people == (), "no snapshot was made: the journal alone tells"

@@ -28,7 +28,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.catalogue import AdGroup, Campaign, Experiment, Learning, Pricing, Variant
+from app.domain.catalogue import (
+    AdGroup,
+    Audience,
+    Campaign,
+    Experiment,
+    Learning,
+    Lookalike,
+    Pricing,
+    Targeting,
+    Variant,
+)
 from app.domain.keys import ApiKey
 from app.domain.lines import (
     Clustered,
@@ -36,6 +46,7 @@ from app.domain.lines import (
     Erased,
     FoldSettings,
     Keyed,
+    Likened,
     Listed,
     Lost,
     Profiled,
@@ -82,7 +93,7 @@ def test_the_story_is_worth_telling() -> None:
     kinds = {type(entry.line).__name__ for story in stories() for entry in story}
     assert kinds == {
         "Catalogued", "Clicked", "Clustered", "Configured", "Converted", "Dismissed", "Erased", "Keyed",
-        "Listed", "Lost", "Noticed", "Profiled", "Refunded", "Returned", "Shown", "Ticked",
+        "Likened", "Listed", "Lost", "Noticed", "Profiled", "Refunded", "Returned", "Shown", "Ticked",
     }  # fmt: skip
     states = [folded(story) for story in stories()]
     sizes = {name: max(len(bytes(state.parts()[name])) for state in states) for name in states[0].parts()}
@@ -261,6 +272,25 @@ def _compared() -> World:
     return world
 
 
+def _alike() -> World:
+    """Look-alike audiences found, found anew and gone, and a bid boosted for one."""
+    world = Life(SMALL_REST).world
+    like = Audience(id="like-1", advertiser_id="adv-1", lookalike=Lookalike(of="list"))
+    world.add(Audience(id="list", advertiser_id="adv-1"), like)
+    weights = np.arange(DIMENSIONS, dtype="<f4").tobytes()
+    found = Likened(
+        at_ms=world.now_ms, audience_id="like-1", by="model", weights=weights, threshold=0.5, members=60,
+        people=70, sampled=900, auc=0.8,
+    )  # fmt: skip
+    world.put(found)
+    world.put(msgspec.structs.replace(found, audience_id="like-2", by="cluster", clusters=(1, 4)))
+    world.put(msgspec.structs.replace(found, audience_id="like-3"))
+    world.put(Likened(at_ms=world.now_ms, audience_id="like-3"))
+    world.change("ad_group", "g-1", targeting=Targeting(boost=(("like-1", 1.5),)))
+    world.tick()
+    return world
+
+
 # Only added to: each was recorded by the build of its time.
 STORIES: list[Callable[[], World]] = [
     lambda: _lived(SMALL_REST, 1),
@@ -270,6 +300,7 @@ STORIES: list[Callable[[], World]] = [
     _grouped,
     _factored,
     _compared,
+    _alike,
 ]
 
 

@@ -15,6 +15,7 @@ from app.domain.catalogue import Audience
 from app.domain.refusals import Refused
 from app.flows.audiences import is_targetable, upload, withdraw
 from app.flows.catalogue import find
+from app.flows.lookalikes import in_use
 from app.flows.node import Node
 from app.web.access import caller_in
 from app.web.admin.schemas import MEMBERS, answers
@@ -67,17 +68,38 @@ def _audience(node: Node, request: Request) -> Audience:
     assert isinstance(audience, Audience)
     if audience.status == "archived" and request.method == "PUT":
         raise Refused("archived_parent", f"audience {audience.id} is archived", "id")
+    if audience.lookalike is not None and request.method == "PUT":
+        raise Refused("invalid", f"{audience.id} is whoever is like {audience.lookalike.of}", "id")
     return audience
 
 
+def _alike(node: Node, audience: Audience) -> Response:
+    """Tell of a look-alike audience how it was found, where there are enough people in it."""
+    line = node.state.likenesses.lines.get(audience.id)
+    document: dict[str, Any] = {"audience_id": audience.id, "count": None, "targetable": False}
+    document |= {"uploaded_at": None, "lookalike": None}
+    if line is not None:
+        document["targetable"] = in_use(node, audience.id)
+        document["lookalike"] = {
+            "by": line.by, "members_known": line.members, "share": line.people / max(1, line.sampled),
+            "auc": line.auc, "found_at": _instant(line.at_ms),
+        }  # fmt: skip
+    return Response(_encode(document), media_type="application/json")
+
+
+def _instant(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
 def _members(node: Node, audience: Audience) -> Response:
+    if audience.lookalike is not None:
+        return _alike(node, audience)
     listed = node.state.audiences.lists.get(audience.id)
     enough = listed is not None and listed.count >= node.settings.k_anonymity
-    at = datetime.fromtimestamp(listed.at_ms / 1000, UTC) if listed is not None else None
     document = {
         "audience_id": audience.id,
         "count": listed.count if listed is not None and enough else None,
         "targetable": is_targetable(node, audience.id),
-        "uploaded_at": at.isoformat(timespec="milliseconds") if at is not None else None,
+        "uploaded_at": _instant(listed.at_ms) if listed is not None else None,
     }
     return Response(_encode(document), media_type="application/json")

@@ -158,6 +158,16 @@ MEMBERS = _object(
     audience_id={"type": "string"}, count={"anyOf": [_COUNT, {"type": "null"}]},
     targetable={"type": "boolean"}, uploaded_at=_NULLABLE_TEXT,
 )  # fmt: skip
+MEMBERS["properties"]["lookalike"] = {
+    "anyOf": [
+        _object(
+            by={"enum": ["model", "cluster"]}, members_known=_COUNT, share={"type": "number"},
+            auc=_NULLABLE_NUMBER, found_at={"type": "string"},
+        ),
+        {"type": "null"},
+    ],
+    "description": "Of look-alike audiences alone: how they were found, and the share of people in them",
+}  # fmt: skip
 PROFILE = _object(**_PROFILE)
 PROFILE_IN = {**_object(required=False, **_PROFILE), "additionalProperties": False}
 PROFILES_STORED = _object(

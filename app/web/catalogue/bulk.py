@@ -113,7 +113,7 @@ def write_export(node: Node, caller: Caller = EVERYONE) -> Response:
     The ids are listed at once, so that a child that is added meanwhile never comes without its parent.
     """
     catalogue = node.state.catalogue
-    keys = [(kind, identity) for kind in MODELS for identity in catalogue.ids(kind)]
+    keys = [(kind, identity) for kind in MODELS for identity in catalogue.in_order(kind)]
 
     async def lines() -> AsyncIterator[bytes]:
         things = (

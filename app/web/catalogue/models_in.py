@@ -22,6 +22,7 @@ from app.domain.catalogue import (
     FrequencyCap,
     Kind,
     Learning,
+    Lookalike,
     Native,
     Placement,
     Pricing,
@@ -100,15 +101,27 @@ class AdvertiserIn(ThingIn):
         )
 
 
+class LookalikeIn(_Model):
+    """Who is like the people of another audience of the advertiser's: the share `reach` most alike."""
+
+    of: f.Id
+    by: Literal["model", "cluster"] = "model"
+    reach: float = Field(default=0.05, ge=0.001, le=0.5)
+
+
 class AudienceIn(ThingIn):
-    """A list of people that an advertiser brings; who is in it is uploaded apart."""
+    """A list of people that an advertiser brings, uploaded apart; with `lookalike`, whoever is like them."""
 
     type: Literal["audience"] = "audience"
     advertiser_id: f.Id
     name: f.Name = ""
+    lookalike: LookalikeIn | None = None
 
     def to_domain(self, identity: str, zone: str) -> Audience:
-        return Audience(id=identity, advertiser_id=self.advertiser_id, name=self.name, status=self.status)
+        alike = Lookalike(**self.lookalike.model_dump()) if self.lookalike is not None else None
+        return Audience(
+            id=identity, advertiser_id=self.advertiser_id, name=self.name, status=self.status, lookalike=alike
+        )
 
 
 class CampaignIn(ThingIn):

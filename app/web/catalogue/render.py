@@ -29,7 +29,9 @@ from app.domain.money import MICROS
 from app.web.catalogue.fields import EPOCH
 
 Document = dict[str, Any]
-_DIMENSIONS = tuple(name for name in Targeting.__struct_fields__ if name not in ("keys", "exclude_after"))
+_DIMENSIONS = tuple(
+    name for name in Targeting.__struct_fields__ if name not in ("keys", "exclude_after", "boost")
+)
 
 
 def to_document(thing: Thing) -> Document:
@@ -142,11 +144,14 @@ def targeting_document(targeting: Targeting) -> Document:
         rule: Rule = getattr(targeting, name)
         if rule.include or rule.exclude:
             document[name] = _rule(rule)
-    if targeting.exclude_after:
+    if targeting.exclude_after or targeting.boost:
         include, exclude = targeting.audience.include, targeting.audience.exclude
-        document["audience"] = {
-            "include": [*include], "exclude": [*exclude], "exclude_after": targeting.exclude_after,
-        }  # fmt: skip
+        audience: Document = {"include": [*include], "exclude": [*exclude]}
+        if targeting.exclude_after:
+            audience["exclude_after"] = targeting.exclude_after
+        if targeting.boost:
+            audience["boost"] = dict(targeting.boost)
+        document["audience"] = audience
     if targeting.keys:
         document["keys"] = {name: _rule(rule) for name, rule in targeting.keys.items()}
     return document

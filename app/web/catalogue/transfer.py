@@ -42,7 +42,7 @@ async def import_into(node: Node, body: bytes) -> dict[str, Any]:
 async def export_from(node: Node) -> bytes:
     """Export a node's catalogue, parents first."""
     catalogue = node.state.catalogue
-    things = (catalogue.things[kind][key] for kind in MODELS for key in catalogue.ids(kind))
+    things = (catalogue.things[kind][key] for kind in MODELS for key in catalogue.in_order(kind))
     return b"".join(msgspec.json.encode(to_document(thing)) + b"\n" for thing in things)
 
 

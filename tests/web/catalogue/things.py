@@ -17,6 +17,7 @@ from app.domain.catalogue import (
     Format,
     FrequencyCap,
     Learning,
+    Lookalike,
     Native,
     Placement,
     Pricing,
@@ -95,7 +96,11 @@ targetings = st.builds(
     deal=rules(labels),
     audience=rules(ids),
     exclude_after=st.sampled_from(["", "click", "conversion"]),
+    boost=st.dictionaries(ids, st.floats(0.1, 10), max_size=2).map(lambda of: tuple(sorted(of.items()))),
     keys=st.dictionaries(labels, rules(key_terms), max_size=3),
+)
+lookalikes = st.builds(
+    Lookalike, of=ids, by=st.sampled_from(["model", "cluster"]), reach=st.floats(0.001, 0.5)
 )
 
 
@@ -215,7 +220,7 @@ things: st.SearchStrategy[Thing] = st.one_of(
     ),
     creatives(),
     experiments,
-    st.builds(Audience, id=ids, advertiser_id=ids, name=text, status=statuses),
+    st.builds(Audience, id=ids, advertiser_id=ids, name=text, status=statuses, lookalike=perhaps(lookalikes)),
     st.builds(Publisher, id=ids, name=text, domain=perhaps(domains), status=statuses),
     st.builds(
         Placement,
