@@ -13,12 +13,12 @@ from typing import Annotated, Any, TypeVar
 
 import apsw
 import msgspec
-import structlog
 import typer
 from rich.console import Console
 
 from app import __version__
 from app.domain.refusals import Busy, Refused
+from app.flows import logs
 from app.flows.node import Node
 from app.offline.commands import (
     compare_command,
@@ -327,17 +327,7 @@ def _require_data(data: Path) -> None:
 
 
 def _log(settings: Settings) -> None:
-    level = {"debug": 10, "info": 20, "warning": 30, "error": 40}[settings.log_level]
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
-    )
+    logs.configure(settings.log_level)
 
 
 def _version(wanted: bool) -> None:

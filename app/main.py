@@ -39,7 +39,9 @@ from app.flows.keeping import keep_forever
 from app.flows.limiter import Limiter
 from app.flows.node import Node
 from app.flows.recalling import recall_just_served
+from app.flows.request_log import RequestLog
 from app.flows.snapshotting import load, snapshot_forever, snapshot_now, yield_to_the_node
+from app.flows.spans import spans_to
 from app.flows.ticking import lost_lines, tick_forever, tick_line
 from app.flows.trimming import trim_forever
 from app.flows.user_keys import SECRET_BYTES, Period, UserKeys, read_periods, write_periods
@@ -161,6 +163,8 @@ async def open_node(
         user_keys=user_keys(settings, data),
         clients=settings.clients(),
         geo=settings.geo(),
+        request_log=RequestLog(settings.log_share),
+        spans=spans_to(settings.otel_url, settings.otel_share),
     )
     try:
         yield node
@@ -170,6 +174,8 @@ async def open_node(
         await asyncio.to_thread(decisions.close)
         for pool in (workers, archivers):
             _end(pool)
+        if node.spans is not None:
+            await asyncio.to_thread(node.spans.close)
 
 
 def _nothing_to_start_from(data: Path, trimmed: int, damaged: list[str]) -> Refused:

@@ -240,6 +240,15 @@ class Settings(BaseSettings):
     snapshot_every_s: Seconds = Field(default=600, description="seconds between snapshots")
     snapshot_every_lines: Seconds = Field(default=100_000, description="journal lines between snapshots")
     decisions_mib: Seconds = Field(default=2_048, description="bound of the decision file")
+    log_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.01, description="share of answered ads, bids and events in the log; refusals always are"
+    )
+    otel_url: str = Field(
+        default="", description="where spans go (OTLP over HTTP), e.g. http://127.0.0.1:4318/v1/traces"
+    )
+    otel_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.01, description="share of ads, bids and events that are traced to it"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="log level")
 
     @field_validator("time_zone")

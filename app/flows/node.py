@@ -6,7 +6,6 @@ The event loop's thread alone touches `state` and `chooser`.
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -23,6 +22,9 @@ from app.flows.geo import Geo
 from app.flows.just_served import JustServed
 from app.flows.limiter import Limiter
 from app.flows.place_names import PlaceNames
+from app.flows.randomness import Randomness
+from app.flows.request_log import RequestLog
+from app.flows.spans import Spans
 from app.flows.user_keys import UserKeys
 from app.journal.decisions import DecisionStore
 from app.journal.sqlite import SqliteJournal
@@ -59,22 +61,6 @@ class NodeSettings:
     snapshots: int = 3
     snapshot_every_s: int = 600
     snapshot_every_lines: int = 100_000
-
-
-class Randomness:
-    """The system's random bytes, drawn a few thousand at a time: one system call per request is too dear."""
-
-    def __init__(self, chunk: int = 4_096) -> None:
-        self._chunk = chunk
-        self._bytes = b""
-        self._at = 0
-
-    def __call__(self, count: int) -> bytes:
-        """Take so many fresh bytes."""
-        if self._at + count > len(self._bytes):
-            self._bytes, self._at = os.urandom(max(self._chunk, count)), 0
-        self._at += count
-        return self._bytes[self._at - count : self._at]
 
 
 @dataclass(slots=True)
@@ -118,6 +104,8 @@ class Node:
     clients: Clients = field(default_factory=Clients)
     just_served: JustServed = field(default_factory=JustServed)
     geo: Geo = field(default_factory=Geo)
+    request_log: RequestLog = field(default_factory=RequestLog)
+    spans: Spans | None = None
     recalling: asyncio.Task[None] | None = None  # what is to be taken back and only the archive has
     past_sought: set[int] = field(default_factory=set)  # of those, which were looked for already
     place_names: PlaceNames = field(default_factory=PlaceNames)

@@ -20,8 +20,10 @@ from app.domain.keys import Caller
 from app.domain.refusals import Busy, Refused
 from app.flows.limiter import RETRY_MS
 from app.flows.node import Node
+from app.flows.spans import STARTED
 from app.web.access import Guard, Scope, caller_in
 from app.web.problems import PROBLEM_JSON, body_of, headers_of, problem_of
+from app.web.telling import TOLD, request_id_of
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -114,16 +116,21 @@ class Door:
         self._requests, self._route = counters.requests, route
         self._seconds = counters.request_seconds.labels(route)
         self._shed = counters.shed
+        self._log, self._spans, self._state = node.request_log, node.spans, node.state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = self._began(scope)
         if scope["method"] not in self.methods:
             refused = problem_answer(Refused("method_not_allowed", f"{scope['method']} is not taken here"))
             allow = (b"allow", ", ".join(self.methods).encode())
-            await _send(send, refused._replace(headers=[*refused.headers, allow]), scope)
+            refused = refused._replace(headers=[*refused.headers, allow])
+            await _send(send, refused, scope)
+            self._tell(scope, refused, perf_counter() - started)
             return
         if self._missing:
-            await _send(send, self.refuse(Busy("not_ready", 1000)), scope)
+            refused = self.refuse(Busy("not_ready", 1000))
+            await _send(send, refused, scope)
+            self._tell(scope, refused, perf_counter() - started)
             return
         try:
             if self.guard is not None:
@@ -132,7 +139,7 @@ class Door:
         except Exception as error:
             answer = self.failed(scope, error)
         await _send(send, answer, scope)
-        self.count(answer.outcome, perf_counter() - started)
+        self.done(scope, answer, started)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         body = await read_body(scope, receive) if scope["method"] == "POST" else b""
@@ -152,16 +159,33 @@ class Door:
             self._shed.labels(error.code).inc()
         if isinstance(error, Refused | Busy):
             return self.refuse(error)
-        LOG.error("bug", path=scope["path"], exc_info=error)
+        LOG.error("bug", request_id=request_id_of(scope).decode(), route=self._route, exc_info=error)
         return Answer(500, body_of(500, "internal", None), [PROBLEM], "internal")
 
-    def count(self, outcome: str, seconds: float) -> None:
-        """Count an answer, and its time."""
+    def done(self, scope: Scope, answer: Answer, first_byte_s: float) -> None:
+        """Count an answer, and its time; tell the log, and send a span, where it is one of their shares."""
+        seconds, outcome = perf_counter() - first_byte_s, answer.outcome
         counter = self._outcomes.get(outcome)
         if counter is None:
             counter = self._outcomes[outcome] = self._requests.labels(self._route, outcome)
         counter.inc()
         self._seconds.observe(seconds)
+        scope[TOLD] = True
+        if self._log.wants(outcome):
+            self._tell(scope, answer, seconds)
+        if self._spans is not None and self._spans.wants():
+            facts = {"http.response.status_code": answer.status, "adjudge.outcome": outcome}
+            facts["adjudge.request_id"] = request_id_of(scope).decode()
+            self._spans.send(scope, self._route, first_byte_s, facts)
+
+    def _tell(self, scope: Scope, answer: Answer, seconds: float) -> None:
+        """Write the canonical line. A server that goes through by itself notes no method: it is a POST."""
+        scope[TOLD] = True
+        self._log.tell(
+            request_id_of(scope), seconds, method=scope.get("method", "POST"), route=self._route,
+            status=answer.status, outcome=answer.outcome, bytes=len(answer.body),
+            position=self._state.position,
+        )  # fmt: skip
 
 
 class AdDoor(Door):
@@ -191,10 +215,11 @@ class AdDoor(Door):
             return False
         return not self._missing
 
-    def shed(self) -> Answer:
+    def shed(self, scope: Scope) -> Answer:
         """Refuse a request that finds the queue full, and count it."""
         self._shed.labels("overloaded").inc()
         self._requests.labels(self._route, "overloaded").inc()
+        self._tell(scope, self._overloaded, perf_counter() - scope[FIRST_BYTE])
         return self._overloaded
 
     def answer(self, scope: Scope, body: bytes) -> Answer:
@@ -213,7 +238,7 @@ class AdDoor(Door):
         return self._timed(Asked(scope, body))
 
     def _timed(self, asked: Asked) -> Answer:
-        started = perf_counter()
+        started = asked.scope[STARTED] = perf_counter()
         answer = self.handle(asked)
         self.limiter.answered(perf_counter() - started)
         return answer
@@ -313,6 +338,7 @@ def packed(answer: Answer, scope: Scope) -> tuple[list[tuple[bytes, bytes]], byt
     if len(body) > _GZIP_WORTH and _accepts_gzip(scope):
         body = gzip.compress(body, compresslevel=1, mtime=0)
         headers += [(b"content-encoding", b"gzip"), (b"vary", b"accept-encoding")]
+    headers.append((b"x-request-id", request_id_of(scope)))
     if answer.status not in {204, 304}:
         headers.append((b"content-length", b"%d" % len(body)))
     return headers, body

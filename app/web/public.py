@@ -15,6 +15,7 @@ from app.web.events import EventsDoor
 from app.web.health import health_routes
 from app.web.links import Links
 from app.web.problems import problem
+from app.web.telling import Told
 from app.web.tokens import Tokens
 from app.web.tracking import Tracking
 
@@ -41,7 +42,7 @@ def public_app(node: Node, tokens: Tokens, links: Links) -> Front:
         exception_handlers={404: _not_found, 405: _wrong_method, Exception: _bug},
     )
     app.router.redirect_slashes = False
-    return Front(app, exact, by_token)
+    return Front(Told(app, node), exact, by_token)
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping
-from time import perf_counter
 from typing import Any, ClassVar, Literal
 
 import uvicorn
@@ -104,7 +103,7 @@ class AdCycle:
 
     def refuse(self) -> None:
         """Answer that it is too much."""
-        self._write(self.door.shed())
+        self._write(self.door.shed(self.scope))
 
     def _answer(self) -> None:
         parts, self._parts = self._parts, []
@@ -112,7 +111,7 @@ class AdCycle:
             return
         answer = self.door.answer(self.scope, parts[0] if len(parts) == 1 else b"".join(parts))
         self._write(answer)
-        self.door.count(answer.outcome, perf_counter() - self.scope[FIRST_BYTE])
+        self.door.done(self.scope, answer, self.scope[FIRST_BYTE])
 
     def _write(self, answer: Answer) -> None:
         protocol, transport = self.protocol, self.protocol.transport
@@ -250,7 +249,7 @@ def server_of(app: object, node: Node | None = None) -> Server:
         http = protocol_of(node, app.ad_doors if isinstance(app, Front) else {})
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
-        http=http, ws="none", lifespan="off", access_log=False, log_level="warning",
+        http=http, ws="none", lifespan="off", access_log=False, log_config=None,
         timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=DRAIN_S, proxy_headers=False,
         server_header=False, backlog=2048,
     )  # fmt: skip

@@ -16,6 +16,7 @@ from app.domain.catalogue import Creative, Placement, Thing
 from app.domain.lines import FoldSettings
 from app.flows.clients import Clients
 from app.flows.node import Node
+from app.flows.spans import Spans
 from app.web.links import Links
 from app.web.public import public_app
 from app.web.tokens import KINDS, Tokens
@@ -97,6 +98,7 @@ def public_port(
     columns: int = COLUMNS,
     fold: FoldSettings = FOLD,
     clients: Clients | None = None,
+    spans: Spans | None = None,
     **settings: Any,
 ) -> Iterator[PublicPort]:
     """Serve the public port over a node with a catalogue; `rates` are micros per unit of a currency.
@@ -109,6 +111,7 @@ def public_port(
     def make_app(node: Node) -> Any:
         node.settings = replace(node.settings, open_doors=open_doors, **settings)
         node.clients = clients or node.clients
+        node.spans = spans
         return public_app(node, tokens, Links(PUBLIC_URL, tokens))
 
     catalogue = list(small_catalogue()) if things is None else list(things)

@@ -19,7 +19,14 @@ from app.web.problems import PROBLEM_JSON, STATUSES, headers_of, problem, proble
 
 ROOMS = ("domain", "rules", "state", "journal", "flows", "web")
 # Refused when a node opens its files, and by the command that is a door's client.
-NEVER_AT_A_DOOR = {"journal_version", "journal_trimmed", "unreachable", "port_taken", "sockets"}
+NEVER_AT_A_DOOR = {
+    "journal_version",
+    "journal_trimmed",
+    "unreachable",
+    "port_taken",
+    "sockets",
+    "otel_missing",
+}
 
 
 def codes_in(source: str) -> Iterator[str]:

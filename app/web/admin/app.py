@@ -42,6 +42,7 @@ from app.web.catalogue.routes import catalogue_router
 from app.web.explain import explain
 from app.web.health import health_routes
 from app.web.problems import problem, refusal
+from app.web.telling import Told
 
 _DESCRIPTION = "Catalogue, decisions, refunds, reports and metrics of an ad server's brain."
 _UNLIMITED = frozenset({"/v1/import", "/v1/users", "/v1/models"})
@@ -63,6 +64,7 @@ def admin_app(
         title="Adjudge, admin port", version=__version__, description=_DESCRIPTION, docs_url=None,
         redoc_url=None, openapi_url="/openapi.json", redirect_slashes=False,
         middleware=[
+            Middleware(Told, node=node),
             Middleware(AdminAuth, admin_key_hash=admin_key_hash, node=node),
             Middleware(Ready, node=node),
             Middleware(Counted, counters=node.counters),
