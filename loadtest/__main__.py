@@ -25,6 +25,7 @@ PARTS = (
     "size",
     "learning",
     "exploration",
+    "delays",
     "compare",
     "ffm",
     "money",

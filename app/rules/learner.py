@@ -68,13 +68,15 @@ class Samples:
     """Samples in the order in which they are to be learned.
 
     Shape   rows (k, R) and columns (k, C): what is lit, each once, filled up with NOTHING behind;
-            impressions and clicks (k,): (1, 0) is an impression, (0, 1) a click alone, (1, 1) both.
+            impressions and clicks (k,): (1, 0) is an impression, (0, 1) a click alone, (1, 1) both; seconds
+            (k,): how late the click was, or since when none came. None: none will come any more.
     """
 
     rows: I32
     columns: I32
     impressions: F64
     clicks: F64
+    seconds: F64 | None = None
 
     def __len__(self) -> int:
         return int(self.clicks.size)
@@ -82,7 +84,8 @@ class Samples:
     def part(self, first: int, last: int) -> "Samples":
         """The samples from `first` up to, not including, `last`."""
         cut = slice(first, last)
-        return Samples(self.rows[cut], self.columns[cut], self.impressions[cut], self.clicks[cut])
+        lit, counts = (self.rows[cut], self.columns[cut]), (self.impressions[cut], self.clicks[cut])
+        return Samples(*lit, *counts, None if self.seconds is None else self.seconds[cut])
 
 
 def single(rows: list[int], columns: list[int], impressions: float, clicks: float) -> Samples:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from app.rules.delayed_learner import delayed_learner
 from app.rules.ffm import FactorRates
 from app.rules.ffm_learner import ffm_learner
 from app.rules.ftrl import Rates
@@ -60,6 +61,7 @@ LEARNERS = {
     "ffm":                 Row(ffm_learner,    NO_MERGE,    0.5,   False, 1e-4),  # two parts' axes differ
     "ffm, bold":           Row(_bold_ffm,      NO_MERGE,    3.0,   False, 1e-3),  # float32 vectors, squared
     "hctr":                Row(_small_hctr,    ALL,         1e-9, True),  # counts are sums
+    "delayed":             Row(delayed_learner, {"online"}),              # a later label is no sum
     "ftrl, down-sampled":  Row(_down_sampled,  {"online"}),               # a click may find nothing to join
 }  # fmt: skip
 EVENTS = [(1.0, 0.0), (1.0, 1.0)]

@@ -58,6 +58,7 @@ from app.state import version
 from app.state.apply import apply
 from app.state.clicks import CLICK
 from app.state.conversions import CONVERTED
+from app.state.delays import OPEN
 from app.state.dismissals import RECORD
 from app.state.recent import SHOWN
 from app.state.state import State
@@ -71,7 +72,7 @@ VERSION = Path(version.__file__)
 RECENT = 8
 RECORDS = {
     "recent": SHOWN, "conversions": CONVERTED, "dismissals": RECORD, "traffic_clicks": CLICK,
-    "traffic_counters": _PLACED,
+    "traffic_counters": _PLACED, "delays_clicks": OPEN,
 }  # fmt: skip
 Golden = dict[str, Any]
 
