@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,19 @@ from numpy.typing import NDArray
 from app.domain.decisions import Choice
 from app.offline import rivals
 from app.offline.compare import TRUTH, Comparison, Entry, compare_file, compared, model_of, table
+from app.offline.logs import read_log
+from app.offline.replay import MODELS as LEARNERS
+from app.offline.replay import encoded
+from app.offline.schema import read_schema
 from app.offline.simulate import simulate_file
 from app.offline.world.log import LogPlan
 from app.offline.world.planted import plant
 from app.rules import features, ffm, ranking
 from app.rules.calibration import NO_CURVE
+from app.rules.evaluation import measure
 from app.rules.ffm import Factors
+from app.rules.ftrl import UNLEARN_HORIZON_EVENTS, Rates
+from app.rules.learner import F64, Learner, Samples
 from app.state import factors
 from app.state.factors import NO_FACTORS, ROW_FIELDS
 from app.state.state import State
@@ -51,6 +59,7 @@ def run(argv: Sequence[str]) -> int:
     met = [_kernel(options)]
     met += [_markets(strength, models, options) for strength in STRENGTHS]
     _planted(options.samples, options.seeds)
+    met.append(_taken_back(options.samples))
     _open_bandit(options.data)
     return 0 if all(met) else 1
 
@@ -196,6 +205,46 @@ def _planted(samples: int, seeds: int) -> None:
         found.append(compared("planted truth", log.samples, runs, log.truth))
     print(f"\nplanted truth (sparse crosses of all fields), {seeds} seeds of {samples:,} samples")
     _summary(found)
+
+
+def _taken_back(samples: int) -> bool:
+    """False clicks among the samples, as many as true ones, taken back at once, at the horizon, or never."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = simulate_file(Path(folder) / "market.parquet", LogPlan(samples // 2, low_rank=STRENGTHS[-1]))
+        schema = read_schema(made.schema)
+        space, log = encoded(read_log(made.log, schema, Path(folder)), schema)
+    print(
+        f"\nfalse clicks, as many as true ones, {len(log):,} samples of the strongest market: NE, second half"
+    )
+    print(f"  {'':8}{'never seen':>12}{'back at once':>14}{UNLEARN_HORIZON_EVENTS:>8,} later{'left in':>10}")
+    left = 1.0
+    for name in ("ftrl", "ffm"):
+        clean, at_once, later, never = (
+            _with_false_clicks(LEARNERS[name](space, Rates()), log, lag)
+            for lag in (None, 1, UNLEARN_HORIZON_EVENTS, len(log))
+        )
+        print(f"  {name:8}{clean:>12.4f}{at_once:>14.4f}{later:>14.4f}{never:>10.4f}")
+        left = (later - clean) / (never - clean)
+    return target(f"at the horizon at most a tenth of their harm stays in ffm ({left:.1%})", left <= 0.1)
+
+
+def _with_false_clicks(learner: Learner, log: Samples, lag: int | None) -> float:
+    """NE with a false click at each so many samples, taken back `lag` samples later; without any for None."""
+    assert learner.unlearn is not None
+    step, half = len(log) // int(log.clicks.sum()), len(log) // 2
+    false = {at: at * 7_919 % len(log) for at in range(0, len(log) if lag else 0, step)}
+    due = {at + (lag or 0): at for at in false}
+    state, p, done = learner.fresh(), np.empty(len(log)), 0
+    learned: dict[int, tuple[Samples, F64]] = {}
+    for at in sorted({*false, *(one for one in due if one < len(log)), len(log)}):
+        p[done:at] = learner.learn(state, log.part(done, at))
+        done = at
+        if at in due and at < len(log):
+            learner.unlearn(state, *learned.pop(due[at]))
+        if at in false:
+            one = replace(log.part(false[at], false[at] + 1), clicks=np.ones(1))
+            learned[at] = one, learner.learn(state, one)
+    return measure(p[half:], log.impressions[half:], log.clicks[half:]).ne or 1.0
 
 
 def _gap(one: Comparison, model: str) -> float:
