@@ -18,6 +18,7 @@ from app.state.ads import Ads, View
 from app.state.calibration import Calibration
 from app.state.exploration import Exploration
 from app.state.own_model import OwnModel
+from app.state.purses import Purse
 from app.state.quality import Quality
 from app.state.slate import Slate
 
@@ -34,6 +35,7 @@ class Arm:
         self.own: OwnModel | None = None
         self.calibration = Calibration()
         self.exploration = Exploration()
+        self.purse: Purse | None = None  # where budgets are split
         self._ads = ads
         self.quality: NDArray[np.float64] | None = None
         if variant is not None and variant.quality_strength is not None:
@@ -49,7 +51,7 @@ class Arm:
     @property
     def differs(self) -> bool:
         """Whether anything is decided otherwise than by default."""
-        return self.variant is not None
+        return self.variant is not None or self.purse is not None
 
     @property
     def explores(self) -> bool:
@@ -58,9 +60,12 @@ class Arm:
 
     def of(self, slate: Slate, settings: FoldSettings, sums: NDArray[np.float32], own_row: int) -> Slate:
         """Lay an auction out the variant's way. `sums` is where drawn sums go."""
-        variant = self.variant
-        assert variant is not None
         changed: dict[str, object] = {}
+        if self.purse is not None and slate.view is self._ads.view():
+            slate = slate._replace(view=self.purse.view(self._ads, slate.view))
+        variant = self.variant
+        if variant is None:
+            return slate
         if self.own is not None:
             changed["model"] = self.own.model
         if variant.own_calibration:

@@ -37,6 +37,7 @@ def charge(state: State, ad: ServedAd, action: str, at_ms: int) -> tuple[int, in
     groups.bill(group_at, day, billed)
     campaigns.bill(campaign_at, day, billed)
     state.ledger.charge(campaign_at, group_at, billed, amount - billed)
+    state.experiments.billed(ad, group_at, campaign_at, day, billed)
     if action != "conversion":  # that is awaited since its click
         came(state, ad, group_at, amount, at_ms)
     if ad.price_kind == "ocpm":
@@ -89,6 +90,7 @@ def give_back(state: State, ad: ServedAd, at_ms: int, billed: int) -> None:
     catalogue.group_accounts.refund(group_at, day, billed)
     catalogue.campaign_accounts.refund(campaign_at, day, billed)
     state.ledger.refund(campaign_at, group_at, billed)
+    state.experiments.billed(ad, group_at, campaign_at, day, -billed)
     if ad.price_kind == "ocpm":
         state.goals.spent_by(group_at, -billed)
     state.restand()

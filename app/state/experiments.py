@@ -23,6 +23,7 @@ from app.rules.splitting import BUCKETS, arm_of, number_of, place_of, seat_of
 from app.state.arms import Arm, rates_of
 from app.state.exploration import Exploration
 from app.state.own_model import OwnModel
+from app.state.purses import Purse, used_up
 from app.state.results import Results, Stage
 
 if TYPE_CHECKING:
@@ -132,9 +133,40 @@ class Experiments:
                 rates = rates_of(arm.variant, state.settings)
                 arm.own = OwnModel(state.model.columns, state.recent.capacity, rates)
                 self._take_learner(state, arm)
+            if isolated:
+                arm.purse = Purse()
             arm.calibration.parent = None if isolated else state.calibration
             arm.calibration.memory_clicks = state.settings.calibration_clicks
         self._take_shares()
+        self.restand(state)
+
+    def restand(self, state: State) -> None:
+        """Work out where the ad groups stand for isolated arms, each with its part of the budgets."""
+        purses = [arm.purse for arm in self.arms if arm.purse is not None]
+        if not purses:
+            return
+        catalogue, parts = state.catalogue, (1.0 - sum(self._shares), *self._shares)
+        groups, campaigns = catalogue.group_accounts, catalogue.campaign_accounts
+        for purse in purses:
+            purse.make_room(groups.count, campaigns.count)
+        group_day, campaign_day = state.account_days(state.moments)
+        by_group = used_up(groups, [purse.groups for purse in purses], parts, group_day)
+        by_campaign = used_up(campaigns, [purse.campaigns for purse in purses], parts, campaign_day)
+        above = catalogue.group_campaign[: groups.count]
+        for purse, its_groups, its_campaigns in zip(purses, by_group, by_campaign, strict=True):
+            stopped = its_groups | its_campaigns[above]
+            purse.stand(state.standing_at(state.clock_ms, state.moments, stopped))
+
+    def billed(self, ad: ServedAd, group: int, campaign: int, day: int, micros: int) -> None:
+        """Book a charge, or with less than 0 a refund, to the arm that served an ad."""
+        if self.running is None or not self.running.isolated:
+            return
+        arm = self.arm_of_ad(ad)
+        if arm is not None and arm.purse is not None:
+            if micros < 0:
+                arm.purse.refund(group, campaign, day, -micros)
+            else:
+                arm.purse.bill(group, campaign, day, micros)
 
     def _take_shares(self) -> None:
         """Take the variants as the catalogue has them now: all but their shares is as it was."""
@@ -362,6 +394,8 @@ class Experiments:
             own = arm.own.parts(width, next_place) if arm.own is not None else {}
             parts |= {f"{at}_model_{name}": part for name, part in own.items()}
             parts |= {f"{at}_calibration_{name}": part for name, part in arm.calibration.parts().items()}
+            purse = arm.purse.parts() if arm.purse is not None else {}
+            parts |= {f"{at}_purse_{name}": part for name, part in purse.items()}
             if arm.quality is not None:
                 parts[f"{at}_quality"] = arm.quality[:ads].copy()
         return parts
@@ -386,6 +420,8 @@ class Experiments:
             if arm.own is not None:
                 arm.own.restore(_of(f"{at}_model_", parts), state.recent.next)
             arm.calibration.restore(_of(f"{at}_calibration_", parts))
+            if arm.purse is not None:
+                arm.purse.restore(_of(f"{at}_purse_", parts))
             if arm.quality is not None:
                 quality = parts[f"{at}_quality"]
                 arm.quality[: quality.size] = quality

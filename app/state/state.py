@@ -259,20 +259,33 @@ class State:
         self.days = np.array([moment.day for moment in self.moments], dtype=np.int64)
         self.group_standing = self.standing_at(self.clock_ms, self.moments)
         self.catalogue.ads.stand(self.group_standing)
+        self.experiments.restand(self)
 
-    def standing_at(self, at_ms: int, moments: list[Moment]) -> NDArray[np.uint8]:
-        """Say where every ad group stands at a time, with the money spent so far."""
+    def account_days(self, moments: list[Moment]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Say on which day each ad group's account is, and each campaign's."""
+        catalogue, n = self.catalogue, self.catalogue.group_accounts.count
+        group_day = np.array([moment.day for moment in moments], dtype=np.int64)[catalogue.groups.zone[:n]]
+        campaign_day = np.zeros(catalogue.campaign_accounts.count, dtype=np.int64)
+        campaign_day[catalogue.group_campaign[:n]] = group_day
+        return group_day, campaign_day
+
+    def standing_at(
+        self, at_ms: int, moments: list[Moment], used_up: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.uint8]:
+        """Say where every ad group stands at a time, with the money spent so far.
+
+        Shape   used_up (groups,): those that have none left for other reasons.
+        """
         catalogue = self.catalogue
         n = catalogue.group_accounts.count
         groups = standing.Groups(
             *(getattr(catalogue.groups, field)[:n] for field in standing.Groups.__slots__)
         )
-        days = np.array([moment.day for moment in moments], dtype=np.int64)
-        campaign = catalogue.group_campaign[:n]
-        campaign_day = np.zeros(catalogue.campaign_accounts.count, dtype=np.int64)
-        campaign_day[campaign] = days[groups.zone]
-        stopped = catalogue.group_accounts.stopped(days[groups.zone])
+        campaign, (group_day, campaign_day) = catalogue.group_campaign[:n], self.account_days(moments)
+        stopped = catalogue.group_accounts.stopped(group_day)
         stopped |= catalogue.campaign_accounts.stopped(campaign_day)[campaign]
+        if used_up is not None:
+            stopped |= used_up
         unconverted = self.goals.unconverted(campaign, self.settings.cpa_stop_conversions)
         return standing.stand(groups, stopped, at_ms, moments, unconverted)
 

@@ -264,6 +264,25 @@ def test_isolated_arms_learn_from_their_own_bucket_alone() -> None:
         assert learner.z == pytest.approx(z, abs=1e-9)
 
 
+def test_isolated_arms_have_their_share_of_each_budget() -> None:
+    world = isolated()
+    world.change("campaign", "c-1", budget_daily_micros=20_000 * WON)
+    ours, theirs = (somebody(in_arm(world, arm)) for arm in (0, 1))
+    billed = 0
+    while (choice := world.choose(theirs)).placed[0].wins:
+        ad = world.serve(theirs)
+        world.show(ad)
+        billed += world.click(ad).billed_micros
+        world.tick()
+    assert choice.placed[0].reasons == {"budget": 2}
+    assert 10_000 * WON <= billed < 12_000 * WON, "half of the budget, and the click that went beyond"
+    assert world.winner(ours) == "cr-1", "the control has its own half"
+    assert world.winner() == "cr-1", "and who is outside the whole of what is left"
+    assert contents(world.copy().state) == contents(world.state)
+    world.change("experiment", "e-1", status="archived")
+    assert world.winner(theirs) == "cr-1"
+
+
 # What came of it.
 
 
