@@ -80,10 +80,13 @@ def perturb_plain(
 
 
 @njit(nogil=True, cache=True)
-def doubt(n, columns, precision, doubts):  # type: ignore[no-untyped-def]
-    """Derive the doubt of some columns' main cells: n (stride,) float64 is row 0's, doubts is written."""
+def doubt(n, columns, precision, damping, doubts):  # type: ignore[no-untyped-def]
+    """Derive the doubt of some columns' main cells: n (stride,) float64 is row 0's, doubts is written.
+
+    Shape   damping (stride,) float64: by which a doubt is less than it is, for what is to be explored less.
+    """
     for c in columns:
-        doubts[c] = 1.0 / math.sqrt(max(precision + n[c], LEAST_PRECISION))
+        doubts[c] = damping[c] / math.sqrt(max(precision + n[c], LEAST_PRECISION))
 
 
 def next_factor(factor: float, cost: float, ceiling: float) -> float:

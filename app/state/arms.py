@@ -54,6 +54,12 @@ class Arm:
         return self.variant is not None or self.purse is not None
 
     @property
+    def calibrates(self) -> bool:
+        """Whether it goes by curves of its own. What all arms count is told by the reliability table."""
+        variant = self.variant
+        return variant is not None and (variant.own_calibration or self.purse is not None)
+
+    @property
     def explores(self) -> bool:
         """Whether it explores by a scale of its own."""
         return self.variant is not None and self.variant.exploration_scale is not None
@@ -68,7 +74,7 @@ class Arm:
             return slate
         if self.own is not None:
             changed["model"] = self.own.model
-        if variant.own_calibration:
+        if self.calibrates:
             changed["curve"] = self.calibration.curve(own_row)
         if variant.exploration_scale is not None:
             scale = variant.exploration_scale * self.exploration.factor

@@ -133,6 +133,7 @@ class Experiments:
                 rates = rates_of(arm.variant, state.settings)
                 arm.own = OwnModel(state.model.columns, state.recent.capacity, rates)
                 self._take_learner(state, arm)
+                arm.own.model.damp(state.campaign_exploration.damping)
             if isolated:
                 arm.purse = Purse()
             arm.calibration.parent = None if isolated else state.calibration
@@ -197,8 +198,8 @@ class Experiments:
         if arm.own is not None and not arm.own.forming:
             if not new.isolated:  # else it is what taught, where its own events did
                 state.recent.predict_by(arm.own.since, arm.own.p)
-            state.model = arm.own.model
-        if arm.variant.own_calibration:
+            state.adopt(arm.own.model)
+        if arm.calibrates:
             state.calibration.take_over(arm.calibration)
         state.configure(self.given)
 
@@ -320,6 +321,11 @@ class Experiments:
 
     # Ticks.
 
+    @property
+    def greedy_micros(self) -> float:
+        """What greedy choices were to bring lately, in the decisions of arms that explore their own way."""
+        return sum(arm.exploration.greedy_micros for arm in self.arms)
+
     def explored(self, line: Ticked, elapsed_ms: int, ceiling: float) -> tuple[int, int]:
         """Take what exploring cost each variant; returns the sums of all that explore as the default does."""
         greedy, chosen = line.explored
@@ -349,7 +355,9 @@ class Experiments:
             if arm.own is not None and arm.own.forming:
                 arm.own.form(state.model)
             index = arm.settle(state.quality, state.settings)
-            effects += [arm.calibration.tick(), struct.pack("<dd", index, arm.exploration.factor)]
+            if arm.calibrates:
+                effects.append(arm.calibration.tick())
+            effects.append(struct.pack("<dd", index, arm.exploration.factor))
         if self.stage is None and not any(own.forming for own in self.own_models()):
             self._begin_stage(state.clock_ms)
         sums = sum(float(table.sum()) for _, table in self.results.of_experiment(self.running.id))

@@ -61,7 +61,7 @@ def take_model(state: State, line: Loaded) -> Outcome:
         prepared = prepare(line.name, trained, terms_of(state, trained), state.model.columns)
     else:
         prepared = ready[0]
-    state.model = prepared.model
+    state.adopt(prepared.model)
     state.calibration.forget()
     state.loadings.append(Loading(line.name, state.position, line.at_ms, prepared.homeless))
     state.mix(struct.pack("<qq", state.position, prepared.homeless), line.name.encode())

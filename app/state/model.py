@@ -38,6 +38,7 @@ class Model:
         self.w: NDArray[np.float32] = zeros(shape, np.float32, huge_pages=True)
         self.touched = np.zeros(features.ROWS, dtype=np.bool_)
         self.doubts: NDArray[np.float32] = np.zeros(self.stride, dtype=np.float32)  # of row 0's cells
+        self.damping: NDArray[np.float64] = np.ones(self.stride)  # of doubts: what is explored less
         self.hyper = ftrl.Rates().array()
         self.factors = factors.NO_FACTORS
         self.factor_rates = factors.rates_of(ffm.FactorRates().alpha)
@@ -141,11 +142,17 @@ class Model:
         return added
 
     def _doubt(self, columns: NDArray[np.uint16]) -> None:
-        exploration.doubt(self.n[0], columns, self.hyper[2] / self.hyper[0] + self.hyper[5], self.doubts)
+        precision = self.hyper[2] / self.hyper[0] + self.hyper[5]
+        exploration.doubt(self.n[0], columns, precision, self.damping, self.doubts)
 
     def doubt_all(self) -> None:
         """Derive the doubts of all columns."""
         self._doubt(np.arange(self.stride, dtype=np.uint16))
+
+    def damp(self, damping: NDArray[np.float64]) -> None:
+        """Go by this damping from here on. Shape   (stride,), shared by all models of clicks."""
+        self.damping = damping
+        self.doubt_all()
 
     def derive(self, row: int) -> None:
         """Derive a row's weights from its sums."""

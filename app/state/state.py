@@ -33,7 +33,7 @@ from app.state.counters import UserCounters
 from app.state.delays import Delays
 from app.state.dismissals import Dismissals
 from app.state.experiments import Experiments
-from app.state.exploration import Exploration
+from app.state.exploration import CampaignExploration, Exploration
 from app.state.goals import Goals
 from app.state.holds import Hold
 from app.state.keys import Keys
@@ -85,6 +85,8 @@ class State:
         self.loadings: list[Loading] = []
         self.arriving: tuple[Prepared, Trained] | None = None  # made ready for a line that is on its way
         self.trained: Callable[[str], Trained] = unreadable  # reads a trained model by its name
+        self.campaign_exploration = CampaignExploration(self.catalogue, self.model.stride)
+        self.model.damp(self.campaign_exploration.damping)
         self.experiments = Experiments()
         self.keys = Keys()
         self.people = People()
@@ -128,6 +130,20 @@ class State:
         if arm is None or arm.own is None or arm.own.forming:
             return self.model, self.calibration
         return arm.own.model, arm.calibration
+
+    def adopt(self, model: Model) -> None:
+        """Have another matrix as the default's from here on."""
+        self.model = model
+        model.damp(self.campaign_exploration.damping)
+
+    @property
+    def greedy_micros(self) -> float:
+        """What greedy choices were to bring lately, of the decisions measured, whoever decided."""
+        return self.exploration.greedy_micros + self.experiments.greedy_micros
+
+    def explored(self, campaign_id: str) -> tuple[float, float]:
+        """Tell what exploring a campaign costs, as a share of what greedy choices bring, and its factor."""
+        return self.campaign_exploration.of(campaign_id, self.greedy_micros)
 
     @property
     def click_models(self) -> list[Model]:
@@ -337,6 +353,7 @@ class State:
             "delays": self.delays.parts(),
             "traffic": self.traffic.parts(),
             "calibration": self.calibration.parts(),
+            "exploration": self.campaign_exploration.parts(),
             "experiments": self.experiments.parts(width, self.recent.next, self.catalogue.ads.count),
         }
         return {
@@ -404,8 +421,6 @@ class State:
             self.dismissals.restore(parts["dismissals"], rest["dismissals"])
         if "traffic" in rest:
             self.traffic.restore(parts["traffic_counters"], parts["traffic_clicks"], rest["traffic"])
-        self.model.restore(_parts_of("model", parts))
-        self.conversion_model.restore(_parts_of("conversion_model", parts))
         self.restand()
         self.group_standing = np.array(parts["group_standing"], dtype=np.uint8)
         self.catalogue.ads.stand(self.group_standing)
@@ -416,6 +431,10 @@ class State:
         self._restore_learned(parts, rest)
 
     def _restore_learned(self, parts: dict[str, Any], rest: dict[str, Any]) -> None:
+        if "exploration_damping" in parts:
+            self.campaign_exploration.restore(_parts_of("exploration", parts))
+        self.model.restore(_parts_of("model", parts))
+        self.conversion_model.restore(_parts_of("conversion_model", parts))
         if "calibration_rows" in parts:
             self.calibration.restore(_parts_of("calibration", parts))
         if "clusters" in parts:
@@ -442,6 +461,7 @@ class State:
         self.calibration.check()
         self.silence.check()
         self.clusters.check()
+        self.campaign_exploration.check()
         self.experiments.check()
         self.dismissals.check()
         self.conversion_model.check()

@@ -36,7 +36,13 @@ def take_tick(state: State, line: Ticked) -> Outcome:
     ceiling = state.settings.exploration_ceiling
     greedy, chosen = state.experiments.explored(line, elapsed_ms, ceiling)
     state.exploration.tick(greedy, chosen, elapsed_ms, ceiling)
-    state.mix(state.calibration.tick(), struct.pack("<d", state.exploration.factor))
+    campaign_ceiling = state.settings.exploration_campaign_ceiling
+    costs = line.explored_by_campaign
+    if state.campaign_exploration.tick(costs, elapsed_ms, state.greedy_micros, campaign_ceiling):
+        for model in state.click_models:
+            model.doubt_all()
+    damping = float(state.campaign_exploration.damping.sum())
+    state.mix(state.calibration.tick(), struct.pack("<dd", state.exploration.factor, damping))
     state.mix(state.experiments.tick(state, line))
     _free_rested(state)
     state.people.expire(state.kept_since_hour)

@@ -53,7 +53,7 @@ def test_the_table_is_a_standard_normal() -> None:
 def test_doubt_shrinks_as_is_learned() -> None:
     doubts = np.zeros(4, dtype=np.float32)
     columns = np.arange(3, dtype=np.uint16)
-    exploration.doubt(np.array([0.0, 5.0, 89.0, 1.0]), columns, 11.0, doubts)
+    exploration.doubt(np.array([0.0, 5.0, 89.0, 1.0]), columns, 11.0, np.ones(4), doubts)
     assert doubts.tolist() == pytest.approx([11**-0.5, 0.25, 0.1, 0.0])
 
 

@@ -14,11 +14,12 @@ import pytest
 
 from app.domain.catalogue import Experiment, Learning, Variant
 from app.domain.decisions import ServedAd
-from app.domain.lines import FoldSettings, Ticked
+from app.domain.lines import Clicked, FoldSettings, Shown, Ticked
 from app.domain.refusals import Refused
 from app.domain.requests import AdRequest, Person
 from app.flows.node import Gathered
 from app.flows.serve import gather_exposure
+from app.rules.calibration import calibrated_plain
 from app.rules.ftrl import Rates
 from app.rules.splitting import BUCKETS, seat_of
 from app.state.choose import Chooser
@@ -74,17 +75,17 @@ def other_way(world: World) -> World:
 
 def test_users_are_split_by_share_and_keep_their_variant() -> None:
     world = world_of(Variant(name="b", share=0.1), Variant(name="c", share=0.3))
-    before = [arm_of(world, number) for number in range(3_000)]
+    before = [arm_of(world, number) for number in range(1_000)]
     counts = Counter(before)
-    assert counts[1] == pytest.approx(300, abs=60)
-    assert counts[2] == pytest.approx(900, abs=100)
+    assert counts[1] == pytest.approx(100, abs=45)
+    assert counts[2] == pytest.approx(300, abs=70)
     world.change("experiment", "e-1", variants=(Variant(name="b", share=0.4), Variant(name="c", share=0.3)))
-    after = [arm_of(world, number) for number in range(3_000)]
+    after = [arm_of(world, number) for number in range(1_000)]
     assert all(now == then for then, now in zip(before, after, strict=True) if then), "a ramp moved somebody"
-    assert Counter(after)[1] == pytest.approx(1_200, abs=110)
+    assert Counter(after)[1] == pytest.approx(400, abs=75)
     world.change("experiment", "e-1", status="archived")
     world.add(Experiment(id="e-2", variants=(Variant(name="b", share=0.4), Variant(name="c", share=0.3))))
-    assert [arm_of(world, number) for number in range(3_000)] != after, "another experiment, another split"
+    assert [arm_of(world, number) for number in range(1_000)] != after, "another experiment, another split"
 
 
 def test_who_cannot_be_told_apart_is_left_out_or_split_as_declared() -> None:
@@ -240,8 +241,8 @@ def test_a_refund_is_unlearned_by_every_matrix() -> None:
     clicked = world.click(ad)
     assert not np.array_equal(own.model.z, before[0])
     world.refund(clicked)
-    assert own.model.z == pytest.approx(before[0], abs=1e-9)
-    assert own.model.n == pytest.approx(before[1], abs=1e-9)
+    assert np.allclose(own.model.z, before[0], atol=1e-9)
+    assert np.allclose(own.model.n, before[1], atol=1e-9)
     assert shown.learned
 
 
@@ -261,7 +262,7 @@ def test_isolated_arms_learn_from_their_own_bucket_alone() -> None:
         assert not np.array_equal(learner.z, z)
         assert np.array_equal(other.z, unmoved)
         world.refund(clicked)
-        assert learner.z == pytest.approx(z, abs=1e-9)
+        assert np.allclose(learner.z, z, atol=1e-9)
 
 
 def test_isolated_arms_have_their_share_of_each_budget() -> None:
@@ -338,6 +339,32 @@ def test_a_shadow_looks_on_and_changes_nothing() -> None:
     assert sums(world, 2, "would_be_micros") == 0 < sums(world, 2, "served_micros")
 
 
+def test_curves_of_its_own_lean_on_the_placements() -> None:
+    world = world_of(Variant(name="b", share=0.5, own_calibration=True), Variant(name="c", share=0.1))
+    control, tried = in_arm(world, 0), in_arm(world, 1)
+    for _ in range(60):
+        for number, clicked in ((control, False), (tried, True)):
+            ad = world.serve(somebody(number))
+            world.put(Shown(at_ms=world.now_ms, ad=ad), check=False)
+            if clicked:
+                world.put(Clicked(at_ms=world.now_ms, ad=ad), check=False)
+        world.tick()
+    row = world.state.row_of("plc-1")
+    default, arms = world.state.calibration, world.state.experiments.arms
+    assert arms[0].calibration.counts[row, 0].sum() == 0.0 < arms[1].calibration.counts[row, 0].sum()
+    knots = [-6.0, -4.0, -2.0, -1.0]
+    own, shared = (
+        [calibrated_plain(knot, each.curve(row)) for knot in knots] for each in (arms[1].calibration, default)
+    )
+    assert own == sorted(own), "pCTRs never swap within a slice"
+    assert all(mine > theirs for mine, theirs in zip(own, shared, strict=True)), "its own clicks count more"
+    slate = world.chooser.slate(
+        ask_for("plc-1").asks[0], placement("plc-1"), world.state.catalogue.ads.view(), (0,)
+    )
+    assert arms[1].of(slate, world.state.settings, world.chooser.sums, row).curve is not slate.curve
+    assert arms[2].of(slate, world.state.settings, world.chooser.sums, row).curve is slate.curve
+
+
 # Promoting.
 
 
@@ -381,18 +408,18 @@ LIVES = [
 
 
 @pytest.mark.parametrize("alone", [False, True])
-@pytest.mark.parametrize("variants", LIVES)
+@pytest.mark.parametrize("variants", [LIVES[0], pytest.param(LIVES[1], marks=pytest.mark.slow)])
 def test_the_same_lines_give_the_same_state_and_a_snapshot_goes_on(
     variants: tuple[Variant, ...], alone: bool
 ) -> None:
     if alone:
         variants = tuple(variant for variant in variants if not variant.shadow)
     world = world_of(*variants, isolated=alone, without_id="split")
-    live(world, Random(1), 150)
+    live(world, Random(1), 100)
     restored = world.copy()
     assert contents(restored.state) == contents(world.state)
     for one in (world, restored):
-        live(one, Random(2), 100)
+        live(one, Random(2), 50)
     assert contents(restored.state) == contents(world.state)
     assert restored.state.hash == world.state.hash
     again = other_way(world)
@@ -442,6 +469,6 @@ def test_a_model_takes_a_row_over_whatever_its_rates_are() -> None:
     for row in np.flatnonzero(world.state.model.touched).tolist():
         own.model.copy_row(world.state.model, row)
     own.model.check()
-    assert own.model.w == pytest.approx(world.state.model.w, abs=1e-6)
+    assert np.allclose(own.model.w, world.state.model.w, atol=1e-6)
     assert np.array_equal(own.model.n, world.state.model.n)
     assert BUCKETS == 128, "archives hold numbers of so many buckets"

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
+import msgspec
 import numpy as np
 import pytest
 
+from app.domain.catalogue import Campaign
 from app.domain.lines import Clicked, FoldSettings, Shown, Ticked
 from app.domain.requests import AdRequest
 from app.state.choose import Chooser
-from tests.state.world import WON, World, ask_for, banner, group, one_of_each, placement, served
+from tests.state.world import WON, World, ask_for, banner, contents, group, one_of_each, placement, served
 
 THOMPSON = FoldSettings(exploration="thompson", uniform_share=0.0)
 GREEDY = FoldSettings()
@@ -147,3 +149,32 @@ def test_its_cost_is_measured_and_held_under_the_ceiling() -> None:
     assert 1 - chosen / greedy < 0.03
     assert 0.01 < world.state.exploration.factor < 1.0
     assert world.copy().state.exploration == world.state.exploration
+
+
+def test_one_campaign_alone_is_turned_down_that_costs_too_much() -> None:
+    world = many_ads(msgspec.structs.replace(THOMPSON, exploration_campaign_ceiling=0.02))
+    world.add(Campaign(id="c-2", advertiser_id="adv-1"), group("g-9", "c-2"), banner("cr-9", "g-9"))
+    dear = Ticked(
+        at_ms=world.now_ms, explored=(10**9, 96 * 10**7), explored_by_campaign=(("c-2", 4 * 10**7),)
+    )
+    world.tick()
+    before = world.state.model.doubts.copy()
+    for _ in range(20):
+        world.put(dear)
+    cost, factor = world.state.explored("c-2")
+    assert cost == pytest.approx(0.04)
+    assert factor < 0.5
+    assert world.state.explored("c-1")[1] == world.state.exploration.factor == 1.0
+    columns = world.state.catalogue.ads.columns
+    ninth = columns[:, world.state.catalogue.ads.places.by_key["cr-9"]]
+    doubts = world.state.model.doubts
+    damped = np.zeros(doubts.size, dtype=bool)
+    damped[[ninth[-2], ninth[-1]]] = True  # the campaign's column and its ad's own
+    assert doubts[damped] == pytest.approx(factor * before[damped], rel=1e-5)
+    assert np.array_equal(doubts[~damped], before[~damped])
+    restored = world.copy()
+    assert contents(restored.state) == contents(world.state)
+    for _ in range(100):
+        world.put(Ticked(at_ms=world.now_ms, explored=(10**9, 10**9), explored_by_campaign=(("c-1", 1),)))
+    assert world.state.explored("c-2")[1] == 1.0
+    assert np.array_equal(world.state.model.doubts, before)

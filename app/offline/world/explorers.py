@@ -48,7 +48,7 @@ def doubts_of(learner: Learner, state: State, rates: Rates | None = None) -> F64
     """How unsure the main cell of each column is. Shape (columns,)."""
     hyper, count = (rates or Rates()).array(), learner.space.column_count
     doubts = np.zeros(count, dtype=np.float32)
-    doubt(state["n"][:count], np.arange(count), hyper[2] / hyper[0] + hyper[5], doubts)
+    doubt(state["n"][:count], np.arange(count), hyper[2] / hyper[0] + hyper[5], np.ones(count), doubts)
     return doubts.astype(np.float64)
 
 

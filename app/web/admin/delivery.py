@@ -50,6 +50,10 @@ DELIVERY = _object(
         stops_at={**_MAYBE, "description": "So many expected without one, and the cpa ads leave"},
     ),
     throttle={"type": "number", "minimum": 0, "maximum": 1},
+    exploration=_object(
+        cost={**_MONEY, "description": "What exploring its ads costs lately, of all expected eCPM"},
+        ceiling=_MONEY, factor={**_MONEY, "description": "1; less while it costs more than its ceiling"},
+    ),
     billed_ratio=_MONEY, plan=_PLAN,
     ad_groups={"type": "array", "items": _GROUP},
     funnel=_object(since=_TEXT, reasons={"type": "array", "items": _REASON}),
@@ -69,7 +73,8 @@ def delivery_router(node: Node) -> APIRouter:
         """Tell how a campaign delivers now: the plan is that of its day, in its own time zone."""
         found = await delivery_of(node, request.path_params["id"])
         money = money_of(node.state, found.campaign.id)
-        return Response(msgspec.json.encode(_told(found, money)), media_type="application/json")
+        told = _told(found, money) | {"exploration": _explored(node, found.campaign.id)}
+        return Response(msgspec.json.encode(told), media_type="application/json")
 
     return router
 
@@ -114,6 +119,12 @@ def _told(found: Delivery, money: CampaignMoney) -> dict[str, Any]:
             ],
         },
     }
+
+
+def _explored(node: Node, campaign_id: str) -> dict[str, float]:
+    cost, factor = node.state.explored(campaign_id)
+    ceiling = node.state.settings.exploration_campaign_ceiling
+    return {"cost": round(cost, 6), "ceiling": ceiling, "factor": round(factor, 6)}
 
 
 def _group(each: GroupDelivery, money: GroupMoney) -> dict[str, Any]:

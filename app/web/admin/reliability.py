@@ -24,16 +24,23 @@ def reliability_router(node: Node) -> APIRouter:
         placement_id: Annotated[
             str | None, Query(pattern=f"^{ID_PATTERN.pattern}$", description="Default: all placements")
         ] = None,
+        variant: Annotated[
+            str | None, Query(description="An arm of the experiment that runs, by name, or `control`")
+        ] = None,
     ) -> dict[str, Any]:
         """Tell the decayed predictions and clicks by raw rate, and the rates that they stand for now."""
         state = node.state
         if placement_id is not None and state.catalogue.get("placement", placement_id) is None:
             raise Refused("not_found", f"there is no placement {placement_id}", "placement_id")
         row = WHOLE if placement_id is None else state.row_of(placement_id)
-        calibration = state.calibration
+        arms = {arm.name: arm for arm in state.experiments.arms}
+        if variant is not None and variant not in arms:
+            raise Refused("not_found", f"no experiment runs with a variant {variant}", "variant")
+        calibration = state.calibration if variant is None else arms[variant].calibration
         curve, (clicks, predicted) = calibration.curve(row), calibration.counts[row].tolist()
         return {
             "placement_id": placement_id,
+            "variant": variant,
             "memory_clicks": calibration.memory_clicks,
             "in_use": bool(curve.size),
             "clicks": sum(clicks),

@@ -96,7 +96,7 @@ _BUCKET = _object(
     predicted_clicks={"type": "number"},
 )  # fmt: skip
 RELIABILITY = _object(
-    placement_id=_NULLABLE_TEXT, memory_clicks=_COUNT, in_use={"type": "boolean"},
+    placement_id=_NULLABLE_TEXT, variant=_NULLABLE_TEXT, memory_clicks=_COUNT, in_use={"type": "boolean"},
     clicks={"type": "number"}, predicted_clicks={"type": "number"}, buckets=_list(_BUCKET),
 )  # fmt: skip
 FUNNEL = _object(campaign_id={"type": "string"}, to={"type": "string"}, losses=_list(_LOSS))
