@@ -21,6 +21,7 @@ from app.domain.refusals import Busy, Refused
 from app.flows import logs
 from app.flows.node import Node
 from app.offline.commands import (
+    attribution_command,
     compare_command,
     fit_command,
     off_policy_command,
@@ -45,6 +46,7 @@ app.command("compare")(compare_command)
 app.command("off-policy")(off_policy_command)
 app.command("simulate")(simulate_command)
 app.command("train")(train_command)
+app.command("attribution")(attribution_command)
 
 Data = Annotated[Path, typer.Option("--data", help="Data directory.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

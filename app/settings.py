@@ -235,6 +235,9 @@ class Settings(BaseSettings):
     journal_days: Count = Field(
         default=2, description="days for which archived lines stay in the journal, 2 or more; 0: for ever"
     )
+    attribution_days: Annotated[int, Field(ge=0, le=30)] = Field(
+        default=7, description="days before a conversion whose touches are archived as its path; 0: none are"
+    )
     trace_hours: Seconds = Field(default=24, description="hours for which decisions can be traced")
     snapshots: Seconds = Field(default=3, description="snapshots kept beside one an hour")
     snapshot_every_s: Seconds = Field(default=600, description="seconds between snapshots")
@@ -371,6 +374,7 @@ class Settings(BaseSettings):
             clusters_most_changed=self.clusters_most_changed,
             archive=self.archive == "on",
             journal_days=self.journal_days,
+            attribution_days=min(self.attribution_days, self.retention_days),
             snapshots=self.snapshots,
             snapshot_every_s=self.snapshot_every_s,
             snapshot_every_lines=self.snapshot_every_lines,

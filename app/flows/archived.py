@@ -61,7 +61,7 @@ def tally_archive(
     if not told:
         return
     with opened() as database:
-        _take_refunds(database, folder, hours, _late_refunds(reader, folder, hours[-1], to_ms, upto))
+        take_refunds(database, folder, hours, late_refunds(reader, folder, hours[-1], to_ms, upto))
         for kind in EVENT_KINDS:
             files = archive.files(folder, told, kind)
             if files:
@@ -97,7 +97,7 @@ def opened() -> duckdb.DuckDBPyConnection:
     return duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False})
 
 
-def _late_refunds(
+def late_refunds(
     reader: SqliteReader, folder: Path, last_hour: int, to_ms: int, upto: int
 ) -> Iterable[tuple[bytes, str]]:
     """Read the refunds that are not archived yet, of events before a time."""
@@ -110,12 +110,13 @@ def _late_refunds(
                 yield line.target_id, line.code_told or ""
 
 
-def _take_refunds(
+def take_refunds(
     database: duckdb.DuckDBPyConnection,
     folder: Path,
     hours: list[int],
     late: Iterable[tuple[bytes, str]],
 ) -> None:
+    """Make a table `refunded` of the archived refunds of some hours and of later ones."""
     database.execute("CREATE TABLE refunded(target_id BLOB, code VARCHAR)")
     files = archive.files(folder, hours, "refunds")
     if files:

@@ -23,6 +23,7 @@ from app.domain.ids import HOUR_MS
 from app.domain.lines import (
     Clicked,
     Converted,
+    Erased,
     Lost,
     Refunded,
     Shown,
@@ -31,6 +32,7 @@ from app.domain.lines import (
     decode,
 )
 from app.flows.archived import archived_hours, first_whole_hour
+from app.flows.paths import PATH, Touches
 from app.flows.reporting import in_worker, packed_above, verdicts_until
 from app.flows.tallies import FORGOTTEN
 from app.journal.archive import HourFacts, HourWriter
@@ -51,7 +53,7 @@ DECISIONS_MS = 600_000  # how long before its first event a part's decisions are
 PART_ROWS = 65_536
 KINDS: dict[type, str] = {Shown: "impressions", Clicked: "clicks", Converted: "conversions"}
 Event = tuple[int, int, bytes, Shown | Clicked | Converted, Verdict]
-_LINES = ("shown", "clicked", "converted", "refunded", "ticked", "lost")
+_LINES = ("shown", "clicked", "converted", "refunded", "ticked", "lost", "erased")
 _PLACEMENT_ROWS = range(BLOCKS["placement"].start, BLOCKS["placement"].end)
 
 # Units: money in micros. `at_ms` is the journal's time. Lit rows and columns by number, and by name where the
@@ -87,6 +89,9 @@ class Above(msgspec.Struct, frozen=True, array_like=True):
     columns: tuple[str, ...] = ()
 
 
+_NOBODY = Above()
+
+
 async def archive_forever(node: Node) -> None:
     """Archive what is due every minute, the oldest hour first."""
     while True:
@@ -110,7 +115,10 @@ async def archive_next(node: Node) -> HourFacts | None:
     upto = node.state.position
     above = await packed_above(node, _above)
     await verdicts_until(node, upto)
-    return await in_worker(node, run_archive, node.settings.data, hour, upto, above, pool=node.archivers)
+    settings = node.settings
+    return await in_worker(
+        node, run_archive, settings.data, hour, upto, above, settings.attribution_days, pool=node.archivers
+    )
 
 
 def next_hour(data: Path) -> int | None:
@@ -136,7 +144,7 @@ def _above(creative: Creative, group: AdGroup, campaign: Campaign, advertiser: A
 # In the worker.
 
 
-def run_archive(data: Path, hour: int, upto: int, above: list[bytes]) -> HourFacts:
+def run_archive(data: Path, hour: int, upto: int, above: list[bytes], attribution_days: int = 0) -> HourFacts:
     """Write an hour of the journal's lines, up to a position, into the archive.
 
     Cost    some 20 us an event, and 60 us for each whose decision is still kept.
@@ -149,12 +157,16 @@ def run_archive(data: Path, hour: int, upto: int, above: list[bytes]) -> HourFac
         after = reader.position_at(hour * HOUR_MS - 1)
         through = min(upto, reader.position_at((hour + 1) * HOUR_MS - 1))
         with sole_writer(data / "archive"):
-            part = Part(HourWriter(data / "archive", hour), reader, decisions, parents)
+            touches = Touches(data, hour, attribution_days)
+            part = Part(HourWriter(data / "archive", hour), reader, decisions, parents, touches)
             for rows in reader.scan(after, through, _LINES):
                 part.take(rows)
                 if len(part) >= PART_ROWS:
                     part.write()
             part.write()
+            for rows in reader.scan(through, upto, ("erased",)):  # the sooner, the better
+                part.take(rows)
+            part.write_paths()
             return part.writer.finish(after, max(after, through))
     finally:
         reader.close()
@@ -170,11 +182,13 @@ class Part:
         reader: SqliteReader,
         decisions: DecisionReader,
         parents: Mapping[str, Above],
+        touches: Touches,
     ) -> None:
         self.writer = writer
         self.reader = reader
         self.decisions = decisions
         self.parents = parents
+        self.touches = touches
         self._clear()
 
     def __len__(self) -> int:
@@ -193,6 +207,8 @@ class Part:
                 case Lost():
                     for campaign in line.campaigns:
                         self._losses += [(at_ms, campaign, *lost) for lost in line.of(campaign).items()]
+                case Erased():
+                    self.touches.erase(line)
                 case _:
                     raise AssertionError(f"not asked for: {type(line)}")
         verdicts = self.reader.verdicts([event_id for *_, event_id in events])
@@ -205,6 +221,9 @@ class Part:
                 self._refunds.append((position, at_ms, *told))
             else:
                 event = (position, at_ms, event_id, line, verdict or FORGOTTEN)
+                above = self.parents.get(line.ad.creative_id, _NOBODY)
+                payer = (above.advertiser, above.campaign)
+                self.touches.take(at_ms, event_id, line, verdict or FORGOTTEN, payer)
                 self._events[KINDS[type(line)]].append(event)
 
     def write(self) -> None:
@@ -216,7 +235,12 @@ class Part:
         self._add("refunds", REFUND, self._refunds)
         self._add("requests", REQUESTS, self._requests)
         self._add("losses", LOSSES, self._losses)
+        self.touches.pack()
         self._clear()
+
+    def write_paths(self) -> None:
+        """Write the paths that the hour's conversions ended, and those that ended without one."""
+        self.writer.add("paths", self.touches.close().to_dict(as_series=False), PATH)
 
     def _clear(self) -> None:
         self._events: dict[str, list[Event]] = {kind: [] for kind in KINDS.values()}

@@ -61,14 +61,15 @@ async def load_model(node: Node, content: bytes | bytearray) -> Loading:
         if prepared.homeless == trained.row.size:
             raise Refused("model_empty", "nothing that the model tells of is known to this node", "body")
         await asyncio.to_thread(write_list, folder, name, content)
-        former = [state.model]
+        former = state.model
         state.arriving = prepared, trained
         del prepared
         try:
             await node.submit(Loaded(at_ms=node.now_ms(), name=name))
         finally:
             state.arriving = None
-        await asyncio.to_thread(former.pop)  # hundreds of megabytes are given back, and not by the loop
+        await asyncio.to_thread(former.give_back)  # hundreds of megabytes, and not by the loop
+        del former
         loading = state.loadings[-1]
         LOG.info("model_loaded", name=name, position=loading.position, homeless=loading.homeless)
         await prune_models(node)

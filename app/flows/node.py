@@ -54,6 +54,7 @@ class NodeSettings:
     retention_days: int = 30
     archive: bool = True
     journal_days: int = 2  # 0: for ever
+    attribution_days: int = 7  # 0: off
     clusters: int = 64  # 0: none
     placement_clusters: int = 32
     clusters_every_s: int = 600

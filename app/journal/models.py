@@ -5,6 +5,7 @@ Nodes keep such files under the sha256 of all their bytes (`journal/lists.py`), 
 
 from __future__ import annotations
 
+import math
 from dataclasses import astuple
 from hashlib import sha256
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from app.domain.refusals import Refused
 from app.rules.features import ROWS, SCHEMA_VERSION
 from app.rules.ftrl import Rates
-from app.rules.trained import LEARNER, Trained
+from app.rules.trained import LEARNER, Trained, sound_cells
 
 FORMAT = 1
 FOLDER = "models"
@@ -103,8 +104,11 @@ def _check(header: Header, numbers: Any, z: Any, n: Any, column: Any, row: Any) 
         and header.columns[:1] == [("any", "")]
         and bool(((numbers >= 0) & (numbers < ROWS)).all())
         and set(header.placements) <= set(range(1, numbers.size))
-        and (not row.size or (int(row.max()) < numbers.size and int(column.max()) < len(header.columns)))
-        and bool(np.isfinite(z).all() and np.isfinite(n).all() and (n >= 0.0).all())
+        and math.isfinite(header.prior_logit)
+        and all(math.isfinite(rate) for rate in header.rates)
+        and min(header.rates[:2]) > 0.0
+        and min(header.rates) >= 0.0
+        and sound_cells(z, n, row, column, numbers.size, len(header.columns))
     )
     if not sound:
         raise Refused("model_damaged", "the model file's cells are not of its rows and columns", "body")

@@ -5,13 +5,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from app.domain.refusals import Refused
+from app.flows.attributing import AttributionAsked, attribution_table, run_attribution
 from app.offline.compare import MODELS, Comparison, compare_file, installed_models, table
 from app.offline.fit import FitResult, fit_file
 from app.offline.off_policy import off_policy_file, off_policy_table
@@ -20,6 +22,7 @@ from app.offline.report import report_html
 from app.offline.simulate import Simulated, simulate_file
 from app.offline.train import TrainPlan, read_time_ms, train_archive, train_table, write_whole
 from app.offline.world.log import LogPlan
+from app.rules.attribution import HALF_LIFE_H
 from app.rules.evaluation import Metrics
 from app.rules.ftrl import Rates
 
@@ -201,6 +204,31 @@ def train_command(
     write_whole(out, result.content)
     document = {**result.facts, "out": str(out), "sha256": result.name}
     sys.stdout.write(json.dumps(document) + "\n" if as_json else train_table(result, out))
+
+
+def attribution_command(
+    data: Annotated[Path, typer.Option(help="A node's data directory, running or not.")] = Path("data"),
+    start: Annotated[
+        str | None, typer.Option("--from", help="RFC 3339 or a date (UTC); default: the first.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Exclusive; default: the last archived.")] = None,
+    by: Annotated[Literal["campaign", "creative"], typer.Option(help="What earns.")] = "campaign",
+    touches: Annotated[
+        Literal["all", "clicks"], typer.Option(help="clicks: views count where nothing was clicked.")
+    ] = "all",
+    half_life_h: Annotated[float, typer.Option(help="Of time_decay, in hours.", min=0.1)] = HALF_LIFE_H,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Share the archived conversions out among the touches before them, by several rules."""
+    if not (data / "journal.db").exists():
+        raise Refused("no_data", f"{data} holds no journal")
+    asked = AttributionAsked(
+        from_ms=0 if start is None else read_time_ms(start, "from"),
+        to_ms=2**53 if end is None else read_time_ms(end, "to"),
+        by=by, touches=touches, half_life_h=half_life_h,
+    )  # fmt: skip
+    told = run_attribution(data, None, msgspec.json.encode(asked))
+    sys.stdout.write((told.decode() if as_json else attribution_table(told, by)) + "\n")
 
 
 def simulate_command(

@@ -39,6 +39,18 @@ class Trained:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def sound_cells(  # type: ignore[no-untyped-def]
+    z: F64, n: F64, row: NDArray[np.uint16], column: NDArray[np.uint32], rows: int, columns: int
+):
+    """Say whether all cells lie within so many rows and columns and hold what a learner can come to."""
+    for k in range(row.size):
+        inside = row[k] < rows and column[k] < columns
+        if not (inside and np.isfinite(z[k]) and np.isfinite(n[k]) and n[k] >= 0.0):
+            return False
+    return True
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def place_cells(  # type: ignore[no-untyped-def]
     z: F64, n: F64, w: F32, stride: int, row_at: I32, column_at: I32, row: NDArray[np.uint16],
     column: NDArray[np.uint32], from_z: F64, from_n: F64, taught: F64, hyper: F64,

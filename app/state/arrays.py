@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import mmap
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+_MADV_DONTNEED = 4
+
+
+def give_back(array: NDArray[Any]) -> None:
+    """Return the memory of an array of `zeros` to the system; nobody may read it any more.
+
+    Cost    some 0.2 us for each of its pages, without the interpreter: to let the array go costs the same
+            with it.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        system = ctypes.CDLL(None)
+        system.madvise(ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(array.nbytes), _MADV_DONTNEED)
 
 
 def zeros(shape: tuple[int, int], dtype: DTypeLike, *, huge_pages: bool) -> NDArray[Any]:

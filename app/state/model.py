@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from app.rules import exploration, features, ffm, ftrl
 from app.state import factors
-from app.state.arrays import zeros
+from app.state.arrays import give_back, zeros
 
 # A stride that is no power of two: else the same column of sixteen rows falls into one cache set.
 PADDING = 16
@@ -192,6 +192,11 @@ class Model:
         self.touched[row] = False
         if self.has_factors:
             factors.clear_row(self.factors, row)
+
+    def give_back(self) -> None:
+        """Let go of the memory, of a model that another has taken the place of."""
+        for array in (self.z, self.n, self.w):
+            give_back(array)
 
     def parts(self, width: int) -> dict[str, NDArray[Any]]:
         """Copy what was learned: the touched rows, as wide as columns were given out."""

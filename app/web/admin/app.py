@@ -18,6 +18,7 @@ from app.domain.refusals import Busy, FieldError, Refused
 from app.flows.counters import Counters
 from app.flows.limiter import RETRY_MS
 from app.flows.node import Node
+from app.web.admin.attribution import attribution_router
 from app.web.admin.audiences import audiences_router
 from app.web.admin.auth import MAX_BODY_BYTES, AdminAuth, BodyLimit, is_stateless
 from app.web.admin.decisions import decisions_router
@@ -91,6 +92,7 @@ def admin_app(
         quality_router(node),
         audiences_router(node),
         models_router(node),
+        attribution_router(node),
     )
     for router in routers:
         close_queries(router.routes)

@@ -38,6 +38,7 @@ RIGHTS = (
     Right("/v1/import", *_CATALOGUE, True),
     Right("/v1/export", *_CATALOGUE, True),
     Right("/v1/reports", "reports", "reports", True),
+    Right("/v1/attribution", "reports", "reports", True),
     Right("/v1/decisions", "reports", "reports", True),
     Right("/v1/forecast", "reports", "reports", True),
     Right("/v1/reliability", "reports", "reports", False),

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.domain.keys import SCOPES
 from app.flows.tallies import DIMENSIONS
+from app.rules.attribution import NAMES
 from app.web.catalogue.schemas import PROBLEM, Schema
 
 _NULLABLE_NUMBER: Schema = {"anyOf": [{"type": "number"}, {"type": "null"}]}
@@ -149,6 +150,16 @@ _PROFILE: Schema = {
     "interests": _WORDS,
     "segments": _WORDS,
 }
+_CREDITS: Schema = {
+    "touches": {**_COUNT, "description": "On paths to conversions"},
+    **{rule: {"type": "number"} for rule in NAMES},
+}
+_MAYBE_MS: Schema = {"type": ["integer", "null"]}
+ATTRIBUTION = _object(
+    archived_from_ms=_MAYBE_MS, archived_to_ms=_MAYBE_MS,
+    rows=_list(_object(advertiser={"type": "string"}, **_CREDITS)),
+    totals=_object(conversions=_COUNT, **_CREDITS),
+)  # fmt: skip
 MODEL = _object(
     sha256={"type": "string"}, position=_COUNT, loaded_at={"type": "string", "format": "date-time"},
     cells_unknown=_COUNT,
