@@ -122,7 +122,7 @@ def removal_effects(paths: Sequence[Path]) -> tuple[list[str], NDArray[np.float6
 
     >>> paths = [Path(("a", "b")), Path(("a",), converted=False), Path(("b",), converted=False)]
     >>> removal_effects(paths)[1].round(3).tolist()
-    [0.667, 1.0]
+    [0.5, 1.0]
     """
     labels = sorted({label for path in paths for label in path.labels})
     number = {label: at for at, label in enumerate(labels, start=1)}
