@@ -51,7 +51,7 @@ measured = [exploring.choose().placed[0].greedy_ecpm_micros for _ in range(60)]
 assert any(measured)
 grown = {key for key, count in compiled().items() if count > before.get(key, 0)}
 grown -= {"find"}  # which checks call, and no node
-assert before["add_factors"] and before["take_back"]
+assert before["nothing_met"] and before["take_back"]
 assert not grown, grown
 assert before["narrow"] and before["part_with"] and before["screen"]
 """
