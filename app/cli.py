@@ -29,6 +29,17 @@ from app.offline.commands import (
     simulate_command,
     train_command,
 )
+from app.offline.operating import (
+    DEFAULT_DATA,
+    AsJson,
+    Data,
+    backup_command,
+    doctor_findings,
+    print_findings,
+    print_rows,
+    require_data,
+    rotate_app,
+)
 from app.settings import Settings, read_settings
 from app.web.catalogue import transfer
 
@@ -40,22 +51,21 @@ app = typer.Typer(
 )  # fmt: skip
 snapshot_app = typer.Typer(no_args_is_help=True, help="Snapshots on disk, and whether they are sound.")
 app.add_typer(snapshot_app, name="snapshot")
+app.add_typer(rotate_app, name="rotate")
 app.command("fit")(fit_command)
 app.command("replay")(replay_command)
 app.command("compare")(compare_command)
 app.command("off-policy")(off_policy_command)
 app.command("simulate")(simulate_command)
+app.command("backup")(backup_command)
 app.command("train")(train_command)
 app.command("attribution")(attribution_command)
 
-Data = Annotated[Path, typer.Option("--data", help="Data directory.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Port = Annotated[int, typer.Option(help="Public port (0: any free one).", min=0, max=65535)]
 AdminPort = Annotated[int, typer.Option(help="Admin port (0: any free one).", min=0, max=65535)]
 Host = Annotated[str, typer.Option(help="Address of the public port.")]
 AdminHost = Annotated[str, typer.Option(help="Address of the admin port.")]
 OfflineData = Annotated[Path | None, typer.Option(help="Or the data of a node that is not running.")]
-DEFAULT_DATA = Path("data")
 
 
 def _settings_text() -> str:
@@ -214,7 +224,7 @@ def trace(
     if (decision_id is None) == (sample is None):
         raise typer.BadParameter("give a decision id, or --sample N")
     columns = read_settings().columns
-    _require_data(data)
+    require_data(data)
     if sample is not None:
         traced = retrace_sample(data, columns, sample, seed)
         differing = [one.decision_id for one in traced if not one.agrees]
@@ -239,7 +249,7 @@ def snapshot_ls(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """List the snapshots."""
     from app.journal.snapshots import listing
 
-    _require_data(data)
+    require_data(data)
     rows = [
         {
             "name": one.path.name,
@@ -250,7 +260,7 @@ def snapshot_ls(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
         }
         for one in listing(data / "snapshots")
     ]
-    _print_rows(rows, as_json)
+    print_rows(rows, as_json)
 
 
 @snapshot_app.command("verify")
@@ -258,7 +268,7 @@ def snapshot_verify(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Read every snapshot and check each byte against its manifest."""
     from app.journal.snapshots import Damaged, listing, read
 
-    _require_data(data)
+    require_data(data)
     rows: list[dict[str, Any]] = []
     for one in listing(data / "snapshots"):
         try:
@@ -266,19 +276,39 @@ def snapshot_verify(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
             rows.append({"name": one.path.name, "sound": True, "reason": None})
         except Damaged as error:
             rows.append({"name": one.path.name, "sound": False, "reason": str(error)})
-    _print_rows(rows, as_json)
+    print_rows(rows, as_json)
     if not all(row["sound"] for row in rows):
         raise typer.Exit(1)
 
 
+@snapshot_app.command("make")
+def snapshot_make(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """Fold the journal of a node that is not running, and snapshot where it arrives."""
+    from app import main as wiring
+    from app.flows.snapshotting import fold_and_save
+
+    require_data(data)
+    with wiring.locked(data):
+        print_rows([fold_and_save(data, read_settings().columns)], as_json)
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(help="A folder that `adjudge backup` wrote.")],
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Make a data directory out of a backup, checking every byte, and fold its journal to the end."""
+    from app.flows.backing_up import bring_back
+
+    print_rows([bring_back(source, data, read_settings().columns)], as_json)
+
+
 @app.command()
 def doctor(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
-    """Examine the machine's fitness: SQLite, sync time, memory, clock, ports."""
-    from app.flows.examining import examine
-
-    rows = examine(data)
-    _print_rows(rows, as_json)
-    if not all(row["ok"] for row in rows):
+    """Examine the machine's fitness, the settings, and whether what the data directory holds is sound."""
+    settings = read_settings()  # a wrong one is refused by name before anything is examined
+    if not print_findings(doctor_findings(data, settings.columns), as_json):
         raise typer.Exit(1)
 
 
@@ -313,19 +343,6 @@ def _offline(data: Path | None, work: Callable[[Node], Awaitable[Result]]) -> Re
                 return await work(node)
 
     return asyncio.run(run())
-
-
-def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(rows))
-        return
-    for row in rows:
-        print("  ".join(f"{key}={value}" for key, value in row.items() if value is not None))
-
-
-def _require_data(data: Path) -> None:
-    if not (data / "journal.db").exists():
-        raise Refused("no_data", f"{data} holds no journal")
 
 
 def _log(settings: Settings) -> None:

@@ -40,6 +40,7 @@ from app.flows.limiter import Limiter
 from app.flows.node import Node
 from app.flows.recalling import recall_just_served
 from app.flows.request_log import RequestLog
+from app.flows.rotating import write_secret
 from app.flows.snapshotting import load, snapshot_forever, snapshot_now, yield_to_the_node
 from app.flows.spans import spans_to
 from app.flows.ticking import lost_lines, tick_forever, tick_line
@@ -330,17 +331,6 @@ def user_keys(settings: Settings, data: Path) -> UserKeys:
     )
     keys.renew(now_ms)
     return keys
-
-
-def write_secret(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, durably."""
-    temporary = path.with_suffix(path.suffix + ".new")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _end(workers: ProcessPoolExecutor) -> None:

@@ -111,6 +111,21 @@ def follow_and_save(
     }  # fmt: skip
 
 
+def fold_and_save(data: Path, columns: int) -> dict[str, Any]:
+    """Fold a journal that nobody writes to, and snapshot where it ends; returns what was done.
+
+    Errors  Refused("journal_trimmed") when no snapshot reaches the lines that are left.
+    """
+    state, damaged = load(data / "snapshots", columns)
+    first, reader = state.position, SqliteReader(data / "journal.db")
+    fold(state, reader)
+    state.check()
+    path = save(data / "snapshots", state, max(state.clock_ms, reader.last_ms()))
+    reader.close()
+    lines = state.position - first
+    return {"name": path.name, "position": state.position, "lines": lines, "damaged": damaged}
+
+
 async def snapshot_now(node: Node, *, idle: bool = True) -> dict[str, Any]:
     """Have a follower snapshot the node's present position; returns what it did.
 

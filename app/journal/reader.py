@@ -153,6 +153,10 @@ class SqliteReader:
                 high = middle - 1
         return low
 
+    def last_ms(self) -> int:
+        """The time of the last line; 0 when there is none."""
+        return self._time_at(self.last_position)
+
     def close(self) -> None:
         """Close every thread's connection."""
         self._readers.close()
