@@ -85,6 +85,7 @@ def test_every_refusal_code_raised_has_a_status() -> None:
     for path in [*(ROOT / "app/web").rglob("*.py"), *(ROOT / "app/flows").rglob("*.py")]:
         raised |= set(re.findall(r"(?:Refused|Busy)\(\s*\"([a-z_]+)\"", path.read_text()))
     command_line_only = {"journal_trimmed", "unreachable", "port_taken", "sockets", "otel_missing"}
+    command_line_only |= {"backup_damaged", "backup_failed", "no_backup", "no_data", "not_empty"}
     assert raised - command_line_only - set(STATUSES) == set()
 
 

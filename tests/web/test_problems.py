@@ -26,6 +26,11 @@ NEVER_AT_A_DOOR = {
     "port_taken",
     "sockets",
     "otel_missing",
+    "backup_damaged",
+    "backup_failed",
+    "no_backup",
+    "no_data",
+    "not_empty",
 }
 
 
