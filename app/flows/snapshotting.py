@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Sequence
@@ -138,25 +139,24 @@ async def snapshot_now(node: Node, *, idle: bool = True) -> dict[str, Any]:
     while node.journal.verdicts_through < position:  # noqa: ASYNC110 - told by another thread, soon
         await asyncio.sleep(0.02)
     arguments = (settings.data, settings.columns, position, expected, node.now_ms(), int(idle))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "app.flows.snapshotting", *map(str, arguments),
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    if idle:
-        yield_to_the_node(process.pid)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    out, err = await asyncio.gather(process.stdout.read(), process.stderr.read())
-    await process.wait()
-    process.stdin.close()  # open until now: its end tells a follower that its node is gone
+    follower_end, node_end = os.pipe()
+    try:
+        process = await asyncio.to_thread(_follower, arguments, follower_end)
+        if idle:
+            yield_to_the_node(process.pid)
+        out, err = await asyncio.to_thread(process.communicate)
+    finally:
+        os.close(node_end)  # open until now: its end tells a follower that its node is gone
     if process.returncode == 3:
         raise FoldDiffers(err.decode().strip())
     if process.returncode != 0:
         raise RuntimeError(f"the snapshot's follower failed: {err.decode()[-2000:]}")
     node.counters.snapshot_position.set(position)
     node.counters.snapshot_seconds.set(node.now_ms() / 1000)
-    snapshots.prune(settings.data / "snapshots", settings.snapshots, settings.trace_hours, node.now_ms())
+    kept = settings.snapshots, settings.trace_hours, node.now_ms()
+    await asyncio.to_thread(
+        snapshots.prune, settings.data / "snapshots", *kept
+    )  # deleting takes milliseconds
     answer: dict[str, Any] = json.loads(out)
     return answer
 
@@ -168,6 +168,13 @@ def note_newest(node: Node) -> None:
         node.counters.snapshot_position.set(sound[0].position)
     newest_ms = sound[0].facts.get("at_ms") if sound else None
     node.counters.snapshot_seconds.set((newest_ms or node.now_ms()) / 1000)
+
+
+def _follower(arguments: Sequence[object], stdin: int) -> subprocess.Popen[bytes]:
+    """Start the process. Off the loop, and not by the loop: uvloop forks, which takes milliseconds of it."""
+    command = (sys.executable, "-m", "app.flows.snapshotting", *map(str, arguments))
+    with open(stdin, "rb", buffering=0) as read:
+        return subprocess.Popen(command, stdin=read, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 async def snapshot_forever(node: Node) -> None:

@@ -41,8 +41,14 @@ OUTCOMES = ("impression", "click", "conversion", "dismissal", "return", "win", "
 _json = msgspec.json.Encoder().encode
 
 
-_LIMIT: dict[str, Any] = {"pattern": "^([1-9][0-9]?|100)$"}
-_BID: dict[str, Any] = {"pattern": "^(0|[1-9][0-9]{0,8})([.][0-9]{1,6})?$"}
+_Limit = Annotated[str, Query(description="1 to 100", json_schema_extra={"pattern": "^([1-9][0-9]?|100)$"})]
+_Bid = Annotated[
+    str | None,
+    Query(
+        description="Its ad group's bid; absent: what it bid then",
+        json_schema_extra={"pattern": "^(0|[1-9][0-9]{0,8})([.][0-9]{1,6})?$"},
+    ),
+]
 
 
 def decisions_router(node: Node) -> APIRouter:
@@ -53,7 +59,7 @@ def decisions_router(node: Node) -> APIRouter:
     async def list_decisions(
         request: Request,
         request_id: Annotated[str, Query(description="The request id that the caller sent")],
-        limit: Annotated[str, Query(description="1 to 100", json_schema_extra=_LIMIT)] = "20",
+        limit: _Limit = "20",
     ) -> Response:
         """List the decisions taken for a request id, the latest first.
 
@@ -93,10 +99,7 @@ def decisions_router(node: Node) -> APIRouter:
     async def would_it_have_won(
         request: Request,
         creative_id: Annotated[str, Query(description="The ad asked about")],
-        bid: Annotated[
-            str | None,
-            Query(description="Its ad group's bid; absent: what it bid then", json_schema_extra=_BID),
-        ] = None,
+        bid: _Bid = None,
     ) -> Response:
         """Hold the placement's auction again, at another bid: would this ad have won, and at what price?"""
         caller, decision_id = caller_in(request.scope), _identity(request)
