@@ -52,7 +52,8 @@ from app.web.server import server_of
 
 Result = TypeVar("Result")
 COLUMNS = 512
-FOLD = FoldSettings(time_zone="Asia/Seoul")
+# No lots: a decision's id is drawn by chance, and the winner is not to be.
+FOLD = FoldSettings(time_zone="Asia/Seoul", uniform_share=0.0)
 
 
 def now_ms() -> int:

@@ -19,8 +19,8 @@ from app.state.apply import Receipt
 from tests.node import ask_for, close_node, decide, make_node, send, small_catalogue, tick
 
 FOLD = FoldSettings(
-    time_zone="Asia/Seoul", invalid_traffic="on", traffic_limits="user_clicks=3/3600", double_click_s=0,
-    traffic_counters=1_024,
+    time_zone="Asia/Seoul", uniform_share=0.0, invalid_traffic="on", traffic_limits="user_clicks=3/3600",
+    double_click_s=0, traffic_counters=1_024,
 )  # fmt: skip
 PERSON = Sender(source=b"address!")
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.domain.catalogue import Creative, Thing
@@ -17,7 +18,7 @@ from app.domain.lines import Clicked, FoldSettings, Shown
 from app.flows.clients import Clients
 from app.flows.keys import make_key
 from tests.flows.test_clients import CHROME, SAFARI
-from tests.node import small_catalogue
+from tests.node import FOLD, small_catalogue
 from tests.web.public_port import PublicPort, public_port
 
 GO = "Go-http-client/2"
@@ -37,7 +38,7 @@ def paid_by_click() -> list[Thing]:
 
 
 def watching(how: str) -> FoldSettings:
-    return FoldSettings(time_zone="Asia/Seoul", invalid_traffic=how)
+    return msgspec.structs.replace(FOLD, invalid_traffic=how)
 
 
 @pytest.fixture(scope="module")

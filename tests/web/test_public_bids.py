@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
 from app.domain.catalogue import (
@@ -27,12 +28,11 @@ from app.domain.catalogue import (
     Targeting,
     Thing,
 )  # fmt: skip
-from app.domain.lines import FoldSettings
 from app.flows.clients import Clients
 from app.flows.place_names import PlaceNames
 from app.flows.ticking import tick_line
 from tests.flows.test_clients import CHROME
-from tests.node import Answer
+from tests.node import FOLD, Answer
 from tests.web.openrtb.bodies import RATES, collected, matching_things
 from tests.web.public_port import JSON, PUBLIC_URL, TOP, PublicPort, local, packed, public_port
 
@@ -220,7 +220,7 @@ DEVICES = [
 
 @pytest.fixture(scope="module", params=["on", "mark"])
 def watched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicPort]:
-    fold = FoldSettings(time_zone="Asia/Seoul", invalid_traffic=request.param)
+    fold = msgspec.structs.replace(FOLD, invalid_traffic=request.param)
     clients = Clients(data_centres=["203.0.113.0/24"])
     folder = tmp_path_factory.mktemp("watched")
     with public_port(folder, matching_things(), rates=RATES, clients=clients, fold=fold) as port:

@@ -19,9 +19,9 @@ from app.domain.catalogue import (
     Publisher,
     Thing,
 )
-from app.domain.lines import FoldSettings
 from app.state.explain import Explainer
 from app.web.explain import _placement
+from tests.node import FOLD
 from tests.state.world import World, ask_for, banner, group, one_of_each
 from tests.web.public_port import PublicPort, public_port
 
@@ -53,7 +53,7 @@ def things() -> Iterator[Thing]:
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicPort]:
     folder: Path = tmp_path_factory.mktemp("prices")
-    with public_port(folder, things(), fold=FoldSettings(time_zone="Asia/Seoul")) as port:
+    with public_port(folder, things(), fold=FOLD) as port:
         yield port
 
 
