@@ -25,6 +25,7 @@ PARTS = (
     "size",
     "learning",
     "exploration",
+    "experiments",
     "delays",
     "compare",
     "ffm",

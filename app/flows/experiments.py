@@ -13,6 +13,7 @@ from app.domain.money import MICROS
 from app.domain.refusals import Refused
 from app.flows.decision_times import Moments
 from app.rules.sequential import Effect, Estimate, effect, interval, ratio, verdict
+from app.state.arms import Arm
 from app.state.results import FIELD, Stage
 
 if TYPE_CHECKING:
@@ -64,6 +65,14 @@ class ModelFigures(Struct, frozen=True, kw_only=True):
     difference: Figure
 
 
+class ExplorationFigures(Struct, frozen=True, kw_only=True):
+    """What exploring by a scale of its own costs a variant, as a share of greedy choices' eCPM, lately."""
+
+    scale: float
+    factor: float
+    cost: float
+
+
 class ArmFigures(Struct, frozen=True, kw_only=True):
     """One arm. Units: sums of money in micros. `seats` are its numbers in reports, by stage."""
 
@@ -73,6 +82,7 @@ class ArmFigures(Struct, frozen=True, kw_only=True):
     sums: dict[str, float]
     metrics: dict[str, Figure]
     model: ModelFigures | None
+    exploration: ExplorationFigures | None
 
 
 class ShadowFigures(Struct, frozen=True, kw_only=True):
@@ -118,6 +128,7 @@ def findings(node: Node, experiment_id: str) -> Findings:
         phase = "serving" if state.experiments.stage is not None else "forming"
     served = [variant.name for variant in experiment.served]
     shares = [variant.share for variant in experiment.served]
+    exploring = {arm.name: _exploration(arm) for arm in state.experiments.arms if experiment.runs}
     arms, shadows = [], []
     if tables is not None:
         times = node.decision_times.by_seat
@@ -126,7 +137,8 @@ def findings(node: Node, experiment_id: str) -> Findings:
         ):
             seats = [stage.first + at for stage in stages]
             its = times.get(seats[-1]), times.get(stages[-1].first)
-            arms.append(_arm(name, share, seats, tables[:, at], tables[:, 0] if at else None, its))
+            control = tables[:, 0] if at else None
+            arms.append(_arm(name, share, seats, tables[:, at], control, its, exploring.get(name)))
         for at, variant in enumerate(experiment.shadows, start=1 + len(served)):
             shadows.append(_shadow(variant.name, variant.share, tables[:, at]))
     return Findings(
@@ -138,6 +150,7 @@ def findings(node: Node, experiment_id: str) -> Findings:
 def _arm(
     name: str, share: float, seats: list[int], table: NDArray[np.float64],
     control: NDArray[np.float64] | None, times: tuple[Moments | None, Moments | None],
+    exploration: ExplorationFigures | None,
 ) -> ArmFigures:  # fmt: skip
     metrics = {}
     for metric, (top, bottom, unit) in METRICS.items():
@@ -148,7 +161,18 @@ def _arm(
         metrics[metric] = _figure(ratio(above, below), found, compared=control is not None)
     metrics[LATENCY] = _latency(*times, compared=control is not None)
     sums = {field: float(table[:, FIELD[field]].sum()) for field in SUMS}
-    return ArmFigures(name=name, share=share, seats=seats, sums=sums, metrics=metrics, model=_model(table))
+    return ArmFigures(
+        name=name, share=share, seats=seats, sums=sums, metrics=metrics, model=_model(table),
+        exploration=exploration,
+    )  # fmt: skip
+
+
+def _exploration(arm: Arm) -> ExplorationFigures | None:
+    scale = arm.variant.exploration_scale if arm.variant is not None else None
+    if scale is None:
+        return None
+    explored = arm.exploration
+    return ExplorationFigures(scale=scale, factor=explored.factor, cost=explored.cost)
 
 
 def _figure(own: Estimate | None, found: Effect | None, *, compared: bool) -> Figure:

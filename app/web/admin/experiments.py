@@ -39,10 +39,20 @@ _MODEL: Schema = {
         {"type": "null"},
     ]
 }  # fmt: skip
+_EXPLORATION: Schema = {
+    "anyOf": [
+        _object(
+            scale=_NUMBER, factor={**_NUMBER, "description": "1; less while it costs more than the ceiling"},
+            cost={**_NUMBER, "description": "Lately, of what greedy choices were expected to bring"},
+        ),
+        {"type": "null"},
+    ]
+}  # fmt: skip
 _ARM = _object(
     name=_TEXT, share=_NUMBER, numbers={"type": "array", "items": _COUNT}, decisions=_COUNT, filled=_COUNT,
     impressions=_COUNT, clicks=_COUNT, conversions=_COUNT, revenue=_NUMBER,
     metrics=_object(**dict.fromkeys((*METRICS, LATENCY), _FIGURE)), model=_MODEL,
+    exploration=_EXPLORATION,
 )  # fmt: skip
 _SHADOW = _object(
     name=_TEXT, share=_NUMBER, decisions=_COUNT, differing=_FIGURE, served_ecpm=_MAYBE, would_be_ecpm=_MAYBE,
@@ -103,6 +113,7 @@ def _arm(arm: ArmFigures) -> dict[str, Any]:
         "revenue": revenue,
         "metrics": arm.metrics,
         "model": arm.model,
+        "exploration": arm.exploration,
     }
 
 
