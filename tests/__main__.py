@@ -1,7 +1,8 @@
 """The one check command: `python -m tests` (from the repository's root).
 
-Format, lint, types, floors, then doctests and tests, in that order; the first step that fails ends the run
-with its exit code. What README tells people to run and CI calls; it knows nothing of what the steps check.
+Format, lint, types, floors, kernels, then doctests and tests, in that order; the first step that fails ends
+the run with its exit code. What README tells people to run and CI calls; it knows nothing of what the steps
+check.
 """
 
 import argparse
@@ -27,7 +28,7 @@ def steps(*, fast: bool = False, workers: int = 2, more: Sequence[str] = ()) -> 
     """List the checks in the order in which they run; `more` goes to pytest as it stands.
 
     >>> [step.name for step in steps()]
-    ['format', 'lint', 'types', 'floors', 'tests']
+    ['format', 'lint', 'types', 'floors', 'kernels', 'tests']
     >>> steps(fast=True, workers=1)[-1].command[1:]
     ('-m', 'pytest', '--durations=10', '-m', 'not slow')
     """
@@ -41,6 +42,8 @@ def steps(*, fast: bool = False, workers: int = 2, more: Sequence[str] = ()) -> 
         Step("types", (python, "-m", "mypy")),
         # Not the `lint-imports` script: it need not be on PATH, this interpreter's package is enough.
         Step("floors", (python, "-c", floors, "--no-logo")),
+        # Compiled once, for all workers: the first test that needs one does not wait half a minute for it.
+        Step("kernels", (python, "-c", "from app.flows.warming import warm; warm()")),
         Step("tests", (python, "-m", "pytest", "--durations=10", *spread, *chosen, *more)),
     ]
 
