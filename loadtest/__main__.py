@@ -35,6 +35,7 @@ PARTS = (
     "caps",
     "invalid",
     "archive",
+    "clusters",
 )
 USAGE = f"usage: python -m loadtest [{'|'.join(PARTS)}|all] [options] [--out FILE]"
 
