@@ -217,6 +217,13 @@ class Settings(BaseSettings):
     k_anonymity: Seconds = Field(
         default=50, description="audiences of fewer people match nobody; what fits fewer is not forecast"
     )
+    admission: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0,
+        description="chance that a sighting of a strange interest or segment gives it its row; 1: at sight",
+    )
+    unused_days: Count = Field(
+        default=90, description="a row that no impression lit for so long loses its weights; 0: never"
+    )
     clusters: Annotated[int, Field(ge=0, le=256)] = Field(
         default=64,
         description="clusters of alike people, a row of the model each; 0: none, nor of placements",

@@ -70,6 +70,10 @@ class FoldSettings(Struct, frozen=True, kw_only=True, array_like=True):
     exploration_campaign_ceiling: float = 1.0
     floor_factor: float = 1.0  # of placements' floors
     floor_micros: int = 0  # the least floor of any placement
+    admission: float = (
+        1.0  # chance that a sighting of a strange interest or segment admits it; 1: all at sight
+    )
+    unused_days: int = 0  # after which a row's weights are let go of; 0: never
 
 
 class Configured(Struct, frozen=True, kw_only=True, array_like=True, tag="configured"):
@@ -90,7 +94,8 @@ class Ticked(Struct, frozen=True, kw_only=True, array_like=True, tag="ticked"):
             variant; `explored_by_campaign`: what choosing its ads lost against greedy choices, micros;
             `exposed`: per variant and bucket, placements decided, and those that got an ad; `shadowed`: per
             shadow and bucket, placements decided, those where it would have chosen otherwise, and what was
-            expected to be paid for 1,000 impressions of either choice, micros.
+            expected to be paid for 1,000 impressions of either choice, micros; `admitted`: hashes of words
+            that light rows from here on, little-endian uint64.
     """
 
     at_ms: int
@@ -102,6 +107,7 @@ class Ticked(Struct, frozen=True, kw_only=True, array_like=True, tag="ticked"):
     explored_by_campaign: tuple[tuple[str, int], ...] = ()
     exposed: tuple[tuple[int, int, int], ...] = ()
     shadowed: tuple[tuple[int, int, int, int, int], ...] = ()
+    admitted: bytes = b""
 
 
 class Lost(Struct, frozen=True, kw_only=True, array_like=True, tag="lost"):

@@ -76,6 +76,7 @@ class Gathered:
     explored_by_campaign: dict[str, int] = field(default_factory=dict)
     exposed: dict[int, list[int]] = field(default_factory=dict)
     shadowed: dict[int, list[int]] = field(default_factory=dict)
+    admitted: set[int] = field(default_factory=set)
 
 
 @dataclass(slots=True)

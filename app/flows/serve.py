@@ -17,6 +17,8 @@ from app.state.choose import Preview
 
 _NOT_ASKED = frozenset({"unknown_placement", "placement_paused"})
 
+MOST_ADMITTED = 2_000  # words a tick: more are not lost, they are drawn again
+
 
 def serve(node: Node, request: AdRequest, *, is_test: bool = False) -> Choice:
     """Decide on an enriched request at the present journal position, and keep the decision for its trace.
@@ -36,7 +38,14 @@ def serve(node: Node, request: AdRequest, *, is_test: bool = False) -> Choice:
             gather_exposure(node.gathered, choice)
             node.decision_times.add(choice.variant, took_s, alone=not choice.shadows)
         _remember(node, request, choice)
+        _admit(node, request, key)
     return choice
+
+
+def _admit(node: Node, request: AdRequest, key: bytes) -> None:
+    """Draw which strange words of the person are to light rows from the next tick on."""
+    if request.person is not None and len(node.gathered.admitted) < MOST_ADMITTED:
+        node.gathered.admitted.update(node.state.admission.drawn(request.person, key))
 
 
 def _remember(node: Node, request: AdRequest, choice: Choice) -> None:

@@ -37,6 +37,7 @@ def tick_line(node: Node) -> Ticked:
         explored_by_campaign=tuple(sorted(gathered.explored_by_campaign.items())),
         exposed=tuple((number, *counts) for number, counts in sorted(gathered.exposed.items())),  # type: ignore[misc]
         shadowed=tuple((number, *sums) for number, sums in sorted(gathered.shadowed.items())),  # type: ignore[misc]
+        admitted=b"".join(value.to_bytes(8, "little") for value in sorted(gathered.admitted)),
     )
 
 

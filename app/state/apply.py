@@ -144,6 +144,7 @@ def _shown(state: State, entry: Entry, line: Shown) -> Outcome:
         [(event, Verdict(FATES[fate], billed, unbilled, code))],
     )
     viewed = count_view(state, ad, line.at_ms)
+    state.usage.lit(ad.rows, now_ms)
     effects = struct.pack("<qdqqB", entry.position, p, billed, unbilled, fate)
     state.mix(effects, event, ad.rows, ad.columns, viewed, varied)
     _settle_waiting(state, entry, outcome, FATES[fate])

@@ -37,3 +37,21 @@ def zeros(shape: tuple[int, int], dtype: DTypeLike, *, huge_pages: bool) -> NDAr
         with contextlib.suppress(OSError):  # a system built without transparent huge pages
             memory.madvise(advice)
     return np.frombuffer(memory, dtype=dtype)[: int(np.prod(shape))].reshape(shape)
+
+
+def drop_row(array: NDArray[Any], row: int) -> None:
+    """Zero a row of such an array, and give its memory back as far as it fills pages of its own."""
+    array[row] = 0
+    memory: Any = array
+    while isinstance(memory, np.ndarray):
+        memory = memory.base
+    if isinstance(memory, memoryview):
+        memory = memory.obj
+    advice = getattr(mmap, "MADV_DONTNEED", None)
+    if advice is None or not isinstance(memory, mmap.mmap):
+        return
+    start, step = row * array.strides[0], mmap.PAGESIZE
+    first, last = -(-start // step) * step, (start + array.strides[0]) // step * step
+    if last > first:
+        with contextlib.suppress(OSError):
+            memory.madvise(advice, first, last - first)

@@ -81,6 +81,8 @@ class Calibration:
 
     def clear(self, row: int) -> None:
         """Forget a slice, before its row is given to another placement."""
+        if row >= SLICES:  # no placement's
+            return
         self.counts[row] = 0.0
         self.fitted[row] = False
         self.stale.pop(row, None)

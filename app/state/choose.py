@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from app.domain import ids
 from app.domain.catalogue import Placement
 from app.domain.decisions import REASON_CODES, REASON_NUMBER, Choice, Placed, Shadowed, Win
-from app.domain.requests import FIXED_PRICE, MAX_LIT_VALUES, AdRequest, Ask, Person
+from app.domain.requests import FIXED_PRICE, AdRequest, Ask, Person
 from app.rules import eligibility, features, pricing, ranking, screening
 from app.rules.standing import Moment
 from app.state import deals, dismissals, separation
@@ -119,11 +119,11 @@ class Chooser:
         """List the rows that all placements of a request share."""
         moment = (preview.moments if preview else self.state.moments)[0]
         person, place = request.person or _UNKNOWN, request.surroundings
-        interests = person.interests[:MAX_LIT_VALUES]
+        interests, segments = self.state.admission.lit(person)
         return features.common_rows(
             moment.hour, moment.weekday, place.device, place.os, place.site_category[:MAX_LIT_CATEGORIES],
             person.gender, person.age, person.region, interests,
-            person.segments[: MAX_LIT_VALUES - len(interests)], self.state.clusters.row_of_person(person),
+            segments, self.state.clusters.row_of_person(person),
         )  # fmt: skip
 
     def slate(self, ask: Ask, placement: Placement | None, view: View, common: tuple[int, ...]) -> Slate:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from app.rules import exploration, features, ffm, ftrl
 from app.state import factors
-from app.state.arrays import give_back, zeros
+from app.state.arrays import drop_row, give_back, zeros
 
 # A stride that is no power of two: else the same column of sixteen rows falls into one cache set.
 PADDING = 16
@@ -186,9 +186,8 @@ class Model:
         """Forget everything about a row, before it is given to another placement."""
         if not self.touched[row]:  # all zeros, of which nothing is resident
             return
-        self.z[row] = 0.0
-        self.n[row] = 0.0
-        self.w[row] = 0.0
+        for array in (self.z, self.n, self.w):
+            drop_row(array, row)
         self.touched[row] = False
         if self.has_factors:
             factors.clear_row(self.factors, row)

@@ -24,6 +24,7 @@ from app.rules.evaluation import logit
 from app.rules.ftrl import Rates
 from app.rules.standing import Moment
 from app.rules.trained import Trained
+from app.state.admission import Admission
 from app.state.audiences import Audiences
 from app.state.calibration import Calibration
 from app.state.catalogue import Catalogue
@@ -50,6 +51,7 @@ from app.state.recent import Recent
 from app.state.silence import Silence
 from app.state.supply import Supply
 from app.state.traffic import Traffic
+from app.state.usage import Usage
 from app.state.waiting import Complaint, Early, Held
 
 RECENT_IMPRESSIONS = 1 << 20
@@ -94,6 +96,8 @@ class State:
         self.dismissals = Dismissals()
         self.audiences = Audiences()
         self.clusters = Clusters()
+        self.admission = Admission()
+        self.usage = Usage()
         self.likenesses = Likenesses(self.clusters)
         self.traffic = Traffic(max(LEAST_CLICKS, recent // 8))
         self.held: dict[bytes, Held] = {}  # by the impression's event id
@@ -180,6 +184,7 @@ class State:
         self.rates_micros = dict(settings.rates_micros)
         self.traffic.configure(settings)
         self.calibration.memory_clicks = settings.calibration_clicks
+        self.admission.chance, self.admission.unused_days = settings.admission, settings.unused_days
         self.silence.limit = float(settings.silence_clicks)
         rates = Rates(
             settings.alpha, settings.cross_alpha, settings.beta, settings.l1, settings.cross_l1, settings.l2
@@ -340,6 +345,8 @@ class State:
             "traffic": self.traffic.rest(),
             "ticks_ms": self.in_flight.ticks_ms,
             "clusters": clusters_rest,
+            "admission_since_ms": self.admission.since_ms,
+            "rows_pruned": self.usage.pruned,
             "likenesses": self.likenesses.parts(),
         }
         if self.loadings:
@@ -372,6 +379,8 @@ class State:
             **{f"people_{name}": part for name, part in self.people.parts().items()},
             "supply": supply,
             "clusters": clusters,
+            "admission": self.admission.parts(),
+            "usage": self.usage.hours.copy(),
             "pacing": self.pacing.parts(),
             "silence": self.silence.unanswered.copy(),
             "rest": msgspec.msgpack.encode(rest),
@@ -440,6 +449,9 @@ class State:
         if "clusters" in parts:
             self.clusters.restore(parts["clusters"], rest["clusters"])
             self.likenesses.restore(rest.get("likenesses", []))
+        if "usage" in parts:
+            self.usage.hours[:], self.usage.pruned = parts["usage"], rest["rows_pruned"]
+            self.admission.restore(parts["admission"], rest["admission_since_ms"])
         if "experiments" in rest:
             self.experiments.restore_arms(self, rest["experiments"], _parts_of("experiments", parts))
 

@@ -45,6 +45,8 @@ def take_tick(state: State, line: Ticked) -> Outcome:
     state.mix(state.calibration.tick(), struct.pack("<dd", state.exploration.factor, damping))
     state.mix(state.experiments.tick(state, line))
     _free_rested(state)
+    state.admission.take(line.admitted, state.clock_ms)
+    state.mix(line.admitted, struct.pack("<q", _free_unused(state)))
     state.people.expire(state.kept_since_hour)
     state.audiences.expire(state.kept_since_hour)
     state.likenesses.expire(state.kept_since_hour)
@@ -89,6 +91,19 @@ def _pace(state: State, line: Ticked, wins: tuple[tuple[str, int], ...], elapsed
     gap = elapsed_ms > OUTAGE_MS
     state.pacing.replan(state.clock_ms, state.moments, state.supply, gap=gap, standing=state.group_standing)
     state.mix(state.pacing.of("throttle").tobytes())
+
+
+def _free_unused(state: State) -> int:
+    """Let go of the weights of at most one row a tick that no impression has lit for long; says which."""
+    days = state.settings.unused_days
+    row = state.usage.unused(state.model.touched, state.clock_ms, days) if days else 0
+    if row:
+        for model in (state.model, state.conversion_model):
+            model.clear_row(row)
+        state.calibration.clear(row)
+        state.experiments.clear_row(row)
+        state.usage.pruned += 1
+    return row
 
 
 def _free_rested(state: State) -> None:

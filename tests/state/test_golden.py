@@ -53,7 +53,7 @@ from app.domain.lines import (
     Ticked,
 )
 from app.domain.people import Profile
-from app.rules.projection_plain import DIMENSIONS
+from app.rules.projection_plain import DIMENSIONS, hash_of
 from app.state import version
 from app.state.apply import apply
 from app.state.clicks import CLICK
@@ -64,7 +64,7 @@ from app.state.recent import SHOWN
 from app.state.state import State
 from app.state.traffic import _PLACED
 from tests.state.test_determinism import SMALL_REST, STEPS, WATCHED, Life
-from tests.state.world import COLUMNS, WON, World, banner
+from tests.state.world import COLUMNS, DAY_MS, WON, World, banner
 
 HERE = Path(__file__).parent / "golden"
 LINES, STATES = HERE / "lines.z", HERE / "state.json"
@@ -292,6 +292,23 @@ def _alike() -> World:
     return world
 
 
+def _admitted() -> World:
+    """Words drawn and told, and rows that nobody lights any more."""
+    settings = msgspec.structs.replace(SMALL_REST, admission=0.1, unused_days=2)
+    life = Life(settings)
+    for number in range(60):
+        life.do(("serve", "show")[number % 2], number)
+    words = b"".join(hash_of("interest", word).to_bytes(8, "little") for word in "ab")
+    life.world.put(Ticked(at_ms=life.world.now_ms, admitted=words))
+    for number in range(30):
+        life.do(("serve", "show")[number % 2], number)
+    life.world.tick(3 * DAY_MS)
+    for _ in range(5):
+        life.world.tick()
+    assert life.world.state.usage.pruned
+    return life.world
+
+
 # Only added to: each was recorded by the build of its time.
 STORIES: list[Callable[[], World]] = [
     lambda: _lived(SMALL_REST, 1),
@@ -302,6 +319,7 @@ STORIES: list[Callable[[], World]] = [
     _factored,
     _compared,
     _alike,
+    _admitted,
 ]
 
 

@@ -28,6 +28,7 @@ from app.web.admin.experiments import experiments_router
 from app.web.admin.forecast import forecast_router
 from app.web.admin.funnel import funnel_router
 from app.web.admin.keys import keys_router
+from app.web.admin.memory import memory_router
 from app.web.admin.metrics import metrics
 from app.web.admin.models import models_router
 from app.web.admin.quality import quality_router
@@ -86,6 +87,7 @@ def admin_app(
         forecast_router(node),
         funnel_router(node),
         reliability_router(node),
+        memory_router(node),
         experiments_router(node),
         keys_router(node),
         users_router(node),

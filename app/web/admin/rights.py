@@ -42,6 +42,7 @@ RIGHTS = (
     Right("/v1/decisions", "reports", "reports", True),
     Right("/v1/forecast", "reports", "reports", True),
     Right("/v1/reliability", "reports", "reports", False),
+    Right("/v1/memory", "reports", "reports", False),
     Right("/v1/models", "reports", "admin", False),
     Right("/v1/refunds", "admin", "admin", True),
     Right("/v1/ads", "ads", "ads", True),

@@ -179,6 +179,13 @@ MEMBERS["properties"]["lookalike"] = {
     ],
     "description": "Of look-alike audiences alone: how they were found, and the share of people in them",
 }  # fmt: skip
+MEMORY = _object(
+    kinds=_list(
+        _object(kind={"type": "string"}, rows=_COUNT, main_cells=_COUNT, cross_cells=_COUNT, bytes=_COUNT)
+    ),
+    cells=_COUNT, cell_bytes=_COUNT, rows_pruned=_COUNT, profiles=_COUNT, user_counters=_COUNT,
+    user_counter_bytes=_COUNT,
+)  # fmt: skip
 PROFILE = _object(**_PROFILE)
 PROFILE_IN = {**_object(required=False, **_PROFILE), "additionalProperties": False}
 PROFILES_STORED = _object(
