@@ -233,7 +233,7 @@ class Explainer(Chooser):
             crosses_left_out_sum=sum(left_out),
             uncertainty=uncertainty, variance=variance, pcvr=pcvr,
             target_cpa_micros=int(ads.target[at]) or None,
-            factors=self.state.model.added_by_factors(np.array(rows, np.int32), np.array(columns, np.int32)),
+            factors=slate.model.added_by_factors(np.array(rows, np.int32), np.array(columns, np.int32)),
         )  # fmt: skip
 
     def _cells(

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from app.domain.catalogue import Learning, Variant
 from app.domain.decisions import ServedAd
 from app.domain.lines import Clicked, FoldSettings, Shown
 from app.rules import features, ffm, ranking
@@ -20,6 +21,8 @@ from app.state.factors import NO_FACTORS, ROW_FIELDS, SHARED_COLUMN_KINDS
 from app.state.settling import column_keys
 from app.state.state import State
 from tests.state.test_determinism import STEPS, WATCHED, Life, choices, equal, restart_at
+from tests.state.test_experiments import in_arm, somebody
+from tests.state.test_experiments import world_of as variants_of
 from tests.state.world import RECENT, World, ask_for, banner, fold, group, one_of_each, placement
 
 FFM = FoldSettings(learner="ffm", factor_alpha=0.3)
@@ -98,6 +101,24 @@ def test_vectors_find_the_cross_too() -> None:
     _, (told,) = Explainer(world.state).explain(ask_for("plc-1"), world.key(), world.now_ms)
     added = {each.creative_id: each.factors for each in told.best}
     assert added["cr-1"] > added["cr-2"]
+
+
+def test_a_variant_with_vectors_of_its_own_is_explained_by_them() -> None:
+    """Beside a default without any."""
+    variant = Variant(name="b", share=0.5, learner=Learning(kind="ffm", factor_alpha=0.3))
+    world = variants_of(variant, settings=FoldSettings())
+    teach(world, 80)
+    told = {}
+    for arm in (0, 1):
+        request = somebody(in_arm(world, arm))
+        _, (explained,) = Explainer(world.state).explain(request, world.key(), world.now_ms)
+        for each in explained.best:
+            weights = [cell.weight for cell in (*each.main, *each.crosses)]
+            cells = each.prior_logit + math.fsum(weights) + each.crosses_left_out_sum
+            assert each.logit == pytest.approx(cells + each.factors, abs=1e-5)
+        told[arm] = {each.factors for each in explained.best}
+    assert told[0] == {0.0}
+    assert min(map(abs, told[1])) > 0.01
 
 
 def test_linear_is_what_it_was_and_has_no_vectors() -> None:
