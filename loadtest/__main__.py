@@ -36,6 +36,7 @@ PARTS = (
     "invalid",
     "archive",
     "clusters",
+    "admission",
 )
 USAGE = f"usage: python -m loadtest [{'|'.join(PARTS)}|all] [options] [--out FILE]"
 
