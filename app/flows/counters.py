@@ -48,6 +48,7 @@ class Counters:
             "predicted_conversions", "Conversions predicted for clicks on ads paid by conversions"
         )
         self.conversions = self._counter("conversions", "Conversions counted")
+        self.open_clicks = self._gauge("open_clicks", "Clicks of the last week that may yet convert")
         self.log_loss = self._gauge("log_loss", "Mean log loss of impressions whose click window is closed")
         self.exploration_cost = self._gauge(
             "exploration_cost", "Share of expected eCPM that exploring cost lately, of the decisions measured"
@@ -152,6 +153,7 @@ class Counters:
         if state.progress.closed:
             self.log_loss.set(state.progress.log_loss())
         self._reliability(state)
+        self.open_clicks.set(state.delays.next - state.delays.first)
         self.exploration_cost.set(state.exploration.cost)
         self.exploration_factor.set(state.exploration.factor)
         silent = state.silence.silent()

@@ -172,6 +172,8 @@ def refund_conversion(state: State, line: Converted, record: Any) -> bool:
         return False
     group_at, campaign_at, _ = accounts_of(state, line.ad, line.at_ms)
     state.goals.converted_by(line.ad.price_kind, campaign_at, group_at, -1)
+    if not math.isnan(record["p"]):  # the first of its click, which came soon after its answer
+        state.delays.came(campaign_at, max(0, line.at_ms - line.ad.issued_at_ms) / 1000, -1.0)
     return unlearn_conversion(state, record, line.ad)
 
 
@@ -192,13 +194,13 @@ def _learn(state: State, ad: ServedAd, trials: float, successes: float) -> float
     return state.conversion_model.learn(ad.rows, ad.columns, prior, trials, successes)
 
 
-def _note_delay(state: State, line: Converted, click_position: int, campaign: int, by: float = 1.0) -> None:
+def _note_delay(state: State, line: Converted, click_position: int, campaign: int) -> None:
     """Count how late a click's first conversion is, where its click was counted, too."""
     place = state.delays.find(click_position)
     if place is None and line.ad.price_kind not in BY_CONVERSION:
         return
     since_ms = line.ad.issued_at_ms if place is None else int(state.delays.at(place)["at_ms"])
-    state.delays.came(campaign, max(0, line.at_ms - since_ms) / 1000, by)
+    state.delays.came(campaign, max(0, line.at_ms - since_ms) / 1000)
 
 
 def _stands(state: State, accounts: tuple[int, int, int]) -> tuple[bool, bool, bool]:

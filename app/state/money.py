@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 from msgspec import Struct
 
 from app.domain.catalogue import AdGroup
+from app.rules.delays import EDGES_S
 from app.state.state import State
 
 
@@ -31,7 +33,8 @@ class GroupMoney(Struct, frozen=True, kw_only=True):
 class CampaignMoney(Struct, frozen=True, kw_only=True):
     """What a campaign was billed, and how long its CPA ads have waited for a conversion. Units: micros.
 
-    `expected_conversions` counts since the last one; its CPA ads leave at `stops_at_conversions`.
+    `expected_conversions` counts since the last one, of clicks as ripe as they are; its CPA ads leave at
+    `stops_at_conversions`. `within` says which share of its conversions comes within so many seconds.
     """
 
     spent_micros: int
@@ -41,6 +44,9 @@ class CampaignMoney(Struct, frozen=True, kw_only=True):
     refunded_micros: int
     expected_conversions: float
     stops_at_conversions: int | None
+    open_clicks: int
+    conversions_to_come: float
+    within: tuple[tuple[int, float], ...]
     groups: tuple[GroupMoney, ...]
 
 
@@ -64,6 +70,9 @@ def money_of(state: State, campaign_id: str) -> CampaignMoney:
         refunded_micros=int(state.ledger.receivable_credits[at]),
         expected_conversions=state.goals.expected_of(at),
         stops_at_conversions=state.settings.cpa_stop_conversions or None, groups=groups,
+        open_clicks=int(state.delays.open[at].sum()),
+        conversions_to_come=state.delays.to_come(at, float(state.goals.prior_cvr[at]), state.clock_ms),
+        within=tuple(zip(map(int, EDGES_S), np.cumsum(state.delays.shares[at]).tolist(), strict=True)),
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def take_tick(state: State, line: Ticked) -> Outcome:
     if state.goals.tick(elapsed_ms, catalogue.group_campaign):
         catalogue.ads.rebid(state.goals.percent)
         state.mix(state.goals.percent[: state.goals.groups].tobytes())
-    state.mix(struct.pack("<qd", *ripen(state, max(state.clock_ms, line.at_ms))))
+    ripen(state, max(state.clock_ms, line.at_ms))
     _pace(state, line, wins, elapsed_ms)
     outcome = Outcome(None, expire_waiting(state))
     state.progress.close(state.recent.close(state.clock_ms - state.settings.click_window_s * 1000))

@@ -456,6 +456,10 @@ def test_a_campaign_s_money_at_a_glance() -> None:
     assert told.awaited_micros == 100 * WON
     assert told.expected_conversions == pytest.approx(0.02 * world.state.delays.ripeness[0, 0], abs=1e-9)
     assert told.stops_at_conversions == 10
+    assert told.open_clicks == 2
+    assert 0 < told.conversions_to_come < 0.1
+    assert [share for _, share in told.within] == sorted(share for _, share in told.within)
+    assert told.within[-1][1] == pytest.approx(1.0)
     ocpm, cpa = told.groups
     assert (ocpm.kind, ocpm.target_cpa_micros, ocpm.realised_cpa_micros) == ("ocpm", 1_000 * WON, 500 * WON)
     assert ocpm.multiplier == 1.05, "(1 + 10) / (0.5 + 10)"

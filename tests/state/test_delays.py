@@ -10,8 +10,9 @@ import pytest
 
 from app.domain.catalogue import Campaign
 from app.domain.decisions import ServedAd
-from app.domain.lines import FoldSettings, Shown
+from app.domain.lines import Clicked, FoldSettings, Shown
 from app.rules.delays import AGES_S, BINS, EDGES_S, ripeness_of
+from app.state.ripening import MOST_A_CLICK, MOST_A_TICK
 from tests.state.world import HOUR_MS, WON, World, banner, contents, fold, group, one_of_each
 
 WEEK_MS = 7 * 24 * HOUR_MS
@@ -188,3 +189,18 @@ def test_an_ocpm_bid_counts_the_conversions_that_are_still_to_come() -> None:
 def test_ripeness_follows_from_the_shares() -> None:
     delays = world_with().state.delays
     assert np.array_equal(delays.ripeness, ripeness_of(delays.shares))
+
+
+def test_parts_that_are_due_come_with_ticks_and_clicks_a_few_at_a_time() -> None:
+    world = world_with()
+    for _ in range(100):
+        ad = world.ad(kind="cpa", pcvr=0.02)
+        world.put(Shown(at_ms=world.now_ms, ad=ad), check=False)
+        world.put(Clicked(at_ms=world.now_ms, ad=ad), check=False)
+    delays = world.state.delays
+    world.tick(600_000)
+    assert sum(delays.reached) == MOST_A_TICK
+    clicked(world)
+    assert sum(delays.reached) == MOST_A_TICK + MOST_A_CLICK
+    world.tick(1_000)
+    assert delays.reached[:3] == [100, 100, 0]

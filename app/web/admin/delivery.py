@@ -27,11 +27,16 @@ def _object(**fields: Schema) -> Schema:
 
 _BUDGET = _object(daily=_MAYBE, total=_MAYBE)
 _SPENT = _object(today=_MONEY, total=_MONEY)
+_SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 _REASON = _object(code=_TEXT, count={"type": "integer", "minimum": 0}, why=_TEXT)
 _PLAN = _object(
     today=_MAYBE, by_now=_MAYBE, error=_MAYBE, hour=_MAYBE, hour_spent=_MAYBE, per_hour=_MAYBE,
     possible_per_hour=_MAYBE, day_end=_MAYBE,
 )  # fmt: skip
+_WITHIN = _object(
+    seconds={"type": "integer", "minimum": 1},
+    share={**_SHARE, "description": "Of its conversions, that come so soon after their click"},
+)
 _PRICING = _object(
     kind=_TEXT, bid={**_MONEY, "description": "What it bids now"}, target_cpa=_MAYBE,
     multiplier={**_MAYBE, "description": "Of its target, what an ocpm group bids"}, realised_cpa=_MAYBE,
@@ -48,12 +53,19 @@ DELIVERY = _object(
     conversions=_object(
         expected={**_MONEY, "description": "Since the last one, of clicks on cpa ads"},
         stops_at={**_MAYBE, "description": "So many expected without one, and the cpa ads leave"},
+        open_clicks={"type": "integer", "minimum": 0, "description": "Of the last week, which may convert"},
+        to_come={**_MONEY, "description": "Conversions that these should still bring"},
+        within={"type": "array", "items": _WITHIN},
     ),
+<<<<<<< HEAD
     throttle={"type": "number", "minimum": 0, "maximum": 1},
     exploration=_object(
         cost={**_MONEY, "description": "What exploring its ads costs lately, of all expected eCPM"},
         ceiling=_MONEY, factor={**_MONEY, "description": "1; less while it costs more than its ceiling"},
     ),
+=======
+    throttle=_SHARE,
+>>>>>>> 55aac64 (delivery: a campaign's delays, its open clicks and what they should still bring.)
     billed_ratio=_MONEY, plan=_PLAN,
     ad_groups={"type": "array", "items": _GROUP},
     funnel=_object(since=_TEXT, reasons={"type": "array", "items": _REASON}),
@@ -97,6 +109,11 @@ def _told(found: Delivery, money: CampaignMoney) -> dict[str, Any]:
         "conversions": {
             "expected": round(money.expected_conversions, 4),
             "stops_at": money.stops_at_conversions,
+            "open_clicks": money.open_clicks,
+            "to_come": round(money.conversions_to_come, 4),
+            "within": [
+                {"seconds": seconds, "share": min(1.0, round(share, 6))} for seconds, share in money.within
+            ],
         },
         "throttle": round(plan.throttle, 6),
         "billed_ratio": round(plan.billed_ratio, 4),

@@ -68,7 +68,11 @@ def test_delivery_tells_money_plan_and_reasons(server: Server) -> None:
     assert [each["ad_group_id"] for each in told["ad_groups"]] == ["g-1", "g-2", "g-3"]
     assert all(each["stands_aside"] is None for each in told["ad_groups"])
     assert (told["unbilled"], told["refunded"], told["awaited"]) == (0, 0, 0)
-    assert told["conversions"] == {"expected": 0, "stops_at": 10}
+    conversions = told["conversions"]
+    within = conversions.pop("within")
+    assert conversions == {"expected": 0, "stops_at": 10, "open_clicks": 0, "to_come": 0}
+    assert [each["seconds"] for each in within][-1] == 7 * 86_400
+    assert within[-1]["share"] == 1
     assert told["ad_groups"][0]["pricing"] == {
         "kind": "cpc", "bid": 1_950, "target_cpa": None, "multiplier": None, "realised_cpa": None
     }  # fmt: skip
