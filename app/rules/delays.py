@@ -3,12 +3,14 @@
 Ages are cut into bins at EDGES_S. Of each campaign is counted how many conversions came in each bin, and how
 many clicks have lived through it (one in the midst of a bin by its share of it). Their ratio is the rate at
 which clicks convert at that age, however many are still young; its share of the sum over all bins is the
-share of conversions that come then. Nothing else is needed: a click that is young tells of the early bins.
+share of conversions that come then.
 
-A campaign has few conversions, so its shares are drawn towards those of all campaigns, and these, while
-nothing is known, towards an exponential delay.
-Source  the chain ladder of insurers (claims still to be reported), or Kaplan & Meier 1958 with those who
-        never convert; Chapelle 2014 has the same likelihood with an exponential delay.
+Of ages that no click has come to yet the counts say nothing, so an exponential delay does: of each of MEANS_S
+it is known how likely it makes the conversions that came, given the clicks that had lived, whatever share
+of them converts. What all these say together, by their likelihood, is what counts are drawn towards. A
+campaign has few conversions: some of all campaigns' are lent to it, and to these, while there are none,
+expected ones.
+Source  the chain ladder of insurers (claims still to be reported); Chapelle 2014 for the likelihood.
 """
 
 from __future__ import annotations
@@ -25,49 +27,64 @@ EDGES_S: F64 = np.array([120.0, 600.0, 1_800.0, 5_400.0, 16_200.0, 43_200.0, 108
 BINS = EDGES_S.size
 AGES_S: F64 = np.concatenate([[0.0], EDGES_S])  # at which a click's trial grows
 WIDTHS_S: F64 = np.diff(AGES_S)
+# A minute to two days. Slower campaigns are seen as such once their clicks are old; if every new one might be
+# so slow, it would be held for better than it is (simulator's first day: by 31 % with 14 days, 18 % so).
+MEANS_S: F64 = np.geomspace(60.0, 2 * 86_400.0, 24)
 
-# Conversions as which the shares of all campaigns count for one, and the expected shares for all.
-STRENGTH, STRENGTH_OF_EXPECTED = 5.0, 3.0
-# What is taken for granted of a campaign's rate, where only the proportions of the rates matter.
+LENT, EXPECTED = 5.0, 3.0  # conversions: of all campaigns to one, of the expected delay to all
+STRENGTH = 20.0  # conversions as which the exponential shares count beside a campaign's own
+# What is taken for granted of a campaign's rate.
 GRANTED_CONVERSIONS, GRANTED_CLICKS = 1.0, 50.0
-ROUNDS = 3  # the whole's shares and the campaigns' rates follow from each other; it settles at once
+TINY = 1e-9
 
 
-def expected_shares(mean_s: float) -> F64:
+def exponential_shares(mean_s: float | F64) -> F64:
     """Say which share of conversions comes in each bin, where the delay is exponential.
 
-    >>> expected_shares(86_400.0).round(3).tolist()
+    Shape   mean_s (...,); gives (..., BINS).
+
+    >>> exponential_shares(86_400.0).round(3).tolist()
     [0.001, 0.006, 0.014, 0.04, 0.11, 0.222, 0.32, 0.237, 0.05]
     """
-    within = -np.expm1(-EDGES_S / mean_s)
-    within[-1] = 1.0
+    within = -np.expm1(-EDGES_S / np.asarray(mean_s)[..., None])
+    within[..., -1] = 1.0
     return np.diff(within, prepend=0.0)
 
 
-def shares_of(conversions: F64, lived: F64, expected: F64) -> F64:
+_SHARES = exponential_shares(MEANS_S)
+_LOG_SHARES = np.log(_SHARES + TINY)
+
+
+def shares_of(conversions: F64, lived: F64, mean_s: float) -> F64:
     """Estimate which share of its conversions comes in each bin, for each campaign.
 
-    Shape   conversions and lived (c, BINS), expected (BINS,); gives (c, BINS), rows that sum to 1.
-    Cost    1,000 campaigns: about 0.3 ms.
+    Shape   conversions and lived (c, BINS), mean_s as expected; gives (c, BINS), rows that sum to 1.
+    Cost    1,000 campaigns: about 1 ms.
 
-    A hundred clicks, ten conversions within five minutes, and nobody older yet: as many may still come, for
-    all that is known. Once all have lived a week and nothing did, it is:
+    A hundred clicks, ten conversions within two minutes, and nobody older yet: more may come, for all that is
+    known. Once all have lived a week and nothing did, it is not so:
 
-    >>> came, expected = np.array([[10.0] + 8 * [0.0]]), expected_shares(86_400.0)
-    >>> float(shares_of(came, 10 * came, expected)[0, 0].round(2))
-    0.53
-    >>> float(shares_of(came, np.full((1, 9), 100.0), expected)[0, 0].round(2))
-    0.92
+    >>> came = np.array([[10.0] + 8 * [0.0]])
+    >>> float(shares_of(came, 10 * came, 86_400.0)[0, 0].round(2))
+    0.19
+    >>> float(shares_of(came, np.full((1, 9), 100.0), 86_400.0)[0, 0].round(2))
+    0.9
     """
-    whole = expected
-    for _ in range(ROUNDS):
-        ripe = (lived * whole).sum(axis=1)
-        rate = (conversions.sum(axis=1) + GRANTED_CONVERSIONS) / (ripe + GRANTED_CLICKS)
-        due = (lived * rate[:, None]).sum(axis=0)
-        whole = (conversions.sum(axis=0) + STRENGTH_OF_EXPECTED * expected) / (due + STRENGTH_OF_EXPECTED)
-        whole = whole / whole.sum()
-    own = (conversions + STRENGTH * whole) / (lived + STRENGTH / rate[:, None])
+    shares = _exponential(conversions, lived, mean_s)
+    ripe = (lived * shares).sum(axis=1)
+    rate = (conversions.sum(axis=1) + GRANTED_CONVERSIONS) / (ripe + GRANTED_CLICKS)
+    own = (conversions + STRENGTH * shares) / (lived + STRENGTH / rate[:, None])
     return np.asarray(own / own.sum(axis=1, keepdims=True))
+
+
+def _exponential(conversions: F64, lived: F64, mean_s: float) -> F64:
+    """Mix the exponential delays of MEANS_S, by how likely they make what came of what had lived."""
+    count = conversions.sum(axis=1)
+    likely = conversions @ _LOG_SHARES.T - count[:, None] * np.log(lived @ _SHARES.T + TINY)
+    whole = likely.sum(axis=0) + EXPECTED * (_LOG_SHARES @ exponential_shares(mean_s))
+    likely = likely + whole * LENT / (count.sum() + EXPECTED)
+    weight = np.exp(likely - likely.max(axis=1, keepdims=True))
+    return np.asarray((weight / weight.sum(axis=1, keepdims=True)) @ _SHARES)
 
 
 def ripeness_of(shares: F64) -> F64:

@@ -14,7 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.rules.delays import AGES_S, BINS, EDGES_S, WIDTHS_S, bin_of, expected_shares, ripeness_of, shares_of
+from app.rules.delays import (
+    AGES_S,
+    BINS,
+    EDGES_S,
+    WIDTHS_S,
+    bin_of,
+    exponential_shares,
+    ripeness_of,
+    shares_of,
+)
 
 MEMORY_MS = 28 * 86_400_000  # of what is counted, by campaign
 LIT_A_CLICK = 32  # as many lit rows and columns find room, in the mean
@@ -58,7 +67,7 @@ class Delays:
         self.lit_next = 0
         self.reached = [0] * BINS
         self.campaigns = 0
-        self.expected = expected_shares(86_400.0)
+        self.expected_s = 86_400.0  # the setting's, once configured
         self.counts = np.zeros((4, 0, BINS))
         self.since_ms = np.zeros((0, BINS), dtype=np.int64)
         self.ripeness = np.zeros((0, BINS + 1))
@@ -73,19 +82,16 @@ class Delays:
         """The oldest place still open."""
         return self.reached[-1]
 
-    def expect(self, mean_s: float) -> None:
-        """Say how late conversions are expected where nothing is known."""
-        self.expected = expected_shares(mean_s)
-
     def make_room(self, campaigns: int) -> None:
         """Have places for so many campaigns."""
         new = campaigns - self.campaigns
         if new <= 0:
             return
         self.counts = np.concatenate([self.counts, np.zeros((4, new, BINS))], axis=1)
-        self.counts[3, self.campaigns :] = self.expected
+        expected = exponential_shares(self.expected_s)
+        self.counts[3, self.campaigns :] = expected
         self.since_ms = np.concatenate([self.since_ms, np.zeros((new, BINS), dtype=np.int64)])
-        fresh = np.broadcast_to(ripeness_of(self.expected), (new, BINS + 1))
+        fresh = np.broadcast_to(ripeness_of(expected), (new, BINS + 1))
         self.ripeness = np.concatenate([self.ripeness, fresh])
         self.campaigns = campaigns
 
@@ -199,7 +205,7 @@ class Delays:
     def learn(self, now_ms: int, elapsed_ms: int) -> None:
         """Work out the shares anew, and so how ripe clicks are at which age; what is counted fades."""
         self.counts[:2] *= math.exp(-elapsed_ms / MEMORY_MS)
-        self.shares[:] = shares_of(self.conversions, self.lived(now_ms), self.expected)
+        self.shares[:] = shares_of(self.conversions, self.lived(now_ms), self.expected_s)
         self.ripeness[:] = ripeness_of(self.shares)
 
     def to_come(self, campaign: int, prior_cvr: float, now_ms: int) -> float:

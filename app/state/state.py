@@ -177,7 +177,7 @@ class State:
         self.settings = settings
         self.in_flight.prior_s = float(settings.in_flight_s)
         self.awaited.prior_s = float(settings.in_flight_conversion_s)
-        self.delays.expect(self.awaited.prior_s)
+        self.delays.expected_s = self.awaited.prior_s
         self.user_counters.limit = settings.user_counters
         self.user_counters.kept_hours = settings.retention_days * 24 - 1
         self.catalogue.zones[0] = settings.time_zone

@@ -12,10 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from app.rules.delays import AGES_S, BINS, EDGES_S, WIDTHS_S, bin_of, expected_shares, ripeness_of, shares_of
+from app.rules.delays import (
+    AGES_S,
+    BINS,
+    EDGES_S,
+    WIDTHS_S,
+    bin_of,
+    exponential_shares,
+    ripeness_of,
+    shares_of,
+)
 
 DAY_S = 86_400.0
-EXPECTED = expected_shares(DAY_S)
 COUNTS = arrays(np.float64, (3, BINS), elements=st.floats(0.0, 1e6))
 
 
@@ -35,8 +43,8 @@ def test_young_clicks_do_not_bend_the_shares(mean_s: float) -> None:
     """Three days of clicks, most of which have most of their conversions to come where these take long."""
     random = np.random.default_rng(5)
     counts = seen(random, 60_000, 0.2, mean_s, 3.0)
-    shares = shares_of(counts[:1], counts[1:], EXPECTED)[0]
-    true = expected_shares(mean_s)
+    shares = shares_of(counts[:1], counts[1:], DAY_S)[0]
+    true = exponential_shares(mean_s)
     known = EDGES_S <= 3.0 * DAY_S
     assert np.cumsum(shares)[known] == pytest.approx(np.cumsum(true)[known], abs=0.1)
     if mean_s > DAY_S:
@@ -51,18 +59,20 @@ def test_a_campaign_without_conversions_is_as_late_as_all_others() -> None:
     random = np.random.default_rng(6)
     known = seen(random, 30_000, 0.2, 3_600.0, 7.0)
     counts = np.stack([known, np.stack([np.zeros(BINS), np.full(BINS, 3.0)])], axis=1)
-    own, new = shares_of(counts[0], counts[1], EXPECTED)
+    own, new = shares_of(counts[0], counts[1], DAY_S)
     assert new == pytest.approx(own, abs=0.05)
 
 
 def test_with_no_data_conversions_are_as_late_as_expected() -> None:
     nothing = np.zeros((2, BINS))
-    assert shares_of(nothing, nothing, EXPECTED) == pytest.approx(np.stack([EXPECTED] * 2))
+    late, soon = shares_of(nothing, nothing, DAY_S)[0], shares_of(nothing, nothing, 3_600.0)[0]
+    assert np.cumsum(late) == pytest.approx(np.cumsum(exponential_shares(DAY_S)), abs=0.1)
+    assert np.cumsum(soon)[3] > 0.6 > np.cumsum(late)[3]
 
 
 @given(COUNTS, COUNTS)
 def test_shares_are_shares_whatever_was_counted(conversions: np.ndarray, lived: np.ndarray) -> None:
-    shares = shares_of(conversions, lived, EXPECTED)
+    shares = shares_of(conversions, lived, DAY_S)
     assert np.isfinite(shares).all()
     assert (shares >= 0.0).all()
     assert shares.sum(axis=1) == pytest.approx(np.ones(3))

@@ -17,7 +17,7 @@ from app.offline.world.log import LogPlan, draw_shown
 from app.offline.world.market import CLICKS, CONVERSIONS, Market
 from app.offline.world.truth import logit_of, space_of
 from app.rules.delayed_learner import delayed_learner
-from app.rules.delays import AGES_S, BINS, EDGES_S, WIDTHS_S, bin_of, expected_shares, ripeness_of, shares_of
+from app.rules.delays import AGES_S, BINS, EDGES_S, WIDTHS_S, bin_of, ripeness_of, shares_of
 from app.rules.ftrl_learner import ftrl_learner
 from app.rules.learner import F64, I32, Samples, Space, filled_behind
 
@@ -154,7 +154,7 @@ def known(late: Late) -> _Known:
         seen = late.at_s <= now_s
         through = np.clip((now_s - late.at_s[seen, None] - AGES_S[:-1]) / WIDTHS_S, 0.0, 1.0)
         np.add.at(lived[hour], late.campaign[seen], through)
-        shares[hour] = shares_of(conversions[hour], lived[hour], expected_shares(MEAN_EXPECTED_S))
+        shares[hour] = shares_of(conversions[hour], lived[hour], MEAN_EXPECTED_S)
     return _Known(shares, lived, conversions)
 
 

@@ -57,15 +57,11 @@ DELIVERY = _object(
         to_come={**_MONEY, "description": "Conversions that these should still bring"},
         within={"type": "array", "items": _WITHIN},
     ),
-<<<<<<< HEAD
-    throttle={"type": "number", "minimum": 0, "maximum": 1},
+    throttle=_SHARE,
     exploration=_object(
         cost={**_MONEY, "description": "What exploring its ads costs lately, of all expected eCPM"},
         ceiling=_MONEY, factor={**_MONEY, "description": "1; less while it costs more than its ceiling"},
     ),
-=======
-    throttle=_SHARE,
->>>>>>> 55aac64 (delivery: a campaign's delays, its open clicks and what they should still bring.)
     billed_ratio=_MONEY, plan=_PLAN,
     ad_groups={"type": "array", "items": _GROUP},
     funnel=_object(since=_TEXT, reasons={"type": "array", "items": _REASON}),
