@@ -36,6 +36,7 @@ class Visit:
         self.public, self.admin = (HTTPConnection(urlsplit(at[port]).netloc) for port in ("public", "admin"))
         self.key = (data / "admin.key").read_text().strip()
         self.chance = random.Random(7)
+        self.looked_on = 0  # at the last crowd's decisions
 
     def call(self, verb: str, path: str, body: Any = None, status: int = 200, kind: str = JSON_TYPE) -> Any:
         """Ask the admin port."""
@@ -74,11 +75,13 @@ class Visit:
         """Have everybody come once; tells by which variant's number each was answered."""
         came = {user: self.come(user) for user in range(USERS)}
         sleep(0.3)  # decisions are written behind, and exposures come with the next tick
-        return {
-            user: self.call("GET", f"/v1/decisions/{decision}")["variant"]
+        told = {
+            user: self.call("GET", f"/v1/decisions/{decision}")
             for user, decision in came.items()
             if decision is not None
         }
+        self.looked_on = sum(len(each["shadows"]) for each in told.values())
+        return {user: each["variant"] for user, each in told.items()}
 
     def results(self, phase: str) -> Any:
         """Look at the results, once the experiment has come to a phase."""
@@ -133,6 +136,7 @@ def test_an_experiment_from_beginning_to_end(tmp_path: Path) -> None:
         decided = {arm["name"]: arm["decisions"] for arm in found["arms"]}
         assert sum(decided.values()) == USERS
         (shadow,) = found["shadows"]
+        assert shadow["decisions"] == visit.looked_on
         assert 40 < shadow["decisions"] < 100
         assert found["arms"][1]["model"]["impressions"] == sum(numbers.values())
         assert "understated" in found["note"]

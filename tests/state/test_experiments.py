@@ -224,6 +224,25 @@ def test_an_own_matrix_begins_with_the_defaults_weights_and_learns_by_its_own_ra
     assert sums(world, 1, "judged") == 1
 
 
+def test_a_matrix_goes_on_forming_after_a_restart() -> None:
+    world = World(QUIET)
+    world.add(*one_of_each())
+    for number in range(40):
+        world.show(world.ad(rows=[0, 300 + number]))
+    world.add(Experiment(id="e-1", variants=(Variant(name="b", share=0.5, learner=Learning(beta=2.0)),)))
+    world.tick()
+    restored = world.copy()
+    assert contents(restored.state) == contents(world.state)
+    for one in (world, restored):
+        assert one.state.experiments.own_models()[0].forming
+        for number in range(14):
+            one.show(one.ad(rows=[0, 300 + number, 400 + number]))
+            one.tick()
+        assert not one.state.experiments.own_models()[0].forming
+    assert contents(restored.state) == contents(world.state)
+    assert restored.state.hash == world.state.hash
+
+
 def test_a_variant_without_rates_of_its_own_costs_no_matrix() -> None:
     world = world_of(Variant(name="b", share=0.5, floor_factor=2.0, exploration_scale=1.0))
     assert world.state.experiments.own_models() == []

@@ -20,6 +20,7 @@ from app.domain.decisions import (
     Choice,
     Placed,
     Record,
+    Shadowed,
     Win,
 )  # fmt: skip
 from app.domain.keys import EVERYONE, Caller
@@ -275,10 +276,24 @@ class Words:
             "position": choice.position,
             "clock": time_of(choice.clock_ms, self.zone),
             "variant": seat_of(choice.variant)[0],
+            "shadows": [] if self.bound else [self._shadow(*shadow) for shadow in choice.shadows],
             "placements": [
                 self._placed(placed)
                 for placed in choice.placed
                 if not self.bound or any(self.caller.sees(win.advertiser_id) for win in placed.wins)
+            ],
+        }
+
+    def _shadow(self, number_: int, would_be: tuple[Shadowed, ...]) -> dict[str, Any]:
+        return {
+            "variant": seat_of(number_)[0],
+            "placements": [
+                {
+                    "creative_id": self._rival(each.creative_index),
+                    "pctr": each.pctr or None,
+                    "cleared_ecpm": number(each.cleared_ecpm_micros),
+                }
+                for each in would_be
             ],
         }
 

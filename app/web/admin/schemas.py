@@ -39,9 +39,16 @@ _PLACEMENT = _object(
     publisher_id=_NULLABLE_TEXT, candidates=_COUNT, rows=_list({"type": "string"}), ads=_list(_AD),
     no_ad=_NULLABLE_TEXT, reasons=_list(_REASON), exploration={"type": ["object", "null"]},
 )  # fmt: skip
-_CHOICE = _object(
-    position=_COUNT, clock={"type": "string"}, variant={"type": "integer"}, placements=_list(_PLACEMENT)
+_SHADOW = _object(
+    variant=_COUNT,
+    placements=_list(
+        _object(creative_id=_NULLABLE_TEXT, pctr=_NULLABLE_NUMBER, cleared_ecpm={"type": "number"})
+    ),
 )
+_CHOICE = _object(
+    position=_COUNT, clock={"type": "string"}, variant={"type": "integer"}, shadows=_list(_SHADOW),
+    placements=_list(_PLACEMENT),
+)  # fmt: skip
 _PERSONAL: Schema = {
     "anyOf": [_object(used=_list({"type": "string"}), withheld=_NULLABLE_TEXT), {"type": "null"}]
 }
