@@ -238,6 +238,7 @@ def test_a_matrix_goes_on_forming_after_a_restart() -> None:
         for number in range(14):
             one.show(one.ad(rows=[0, 300 + number, 400 + number]))
             one.tick()
+        one.tick()
         assert not one.state.experiments.own_models()[0].forming
     assert contents(restored.state) == contents(world.state)
     assert restored.state.hash == world.state.hash
