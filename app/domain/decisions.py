@@ -125,6 +125,22 @@ class Win(Struct, frozen=True, kw_only=True, array_like=True):
         return 0 if self.deal_id else self.ad_index
 
 
+class Lot(Struct, frozen=True, kw_only=True, array_like=True):
+    """One of the best among whom chance chose: what another way of choosing would have gone by.
+
+    pctr and pcvr are expected, by the means; `own_row` as of a `Win`.
+    """
+
+    creative_id: str
+    columns: tuple[int, ...]
+    kind: str
+    bid_micros: int
+    quality: float
+    pctr: float
+    pcvr: float = 0.0
+    own_row: int = 0
+
+
 class Placed(Struct, frozen=True, kw_only=True, array_like=True):
     """What one placement got: wins from the top slot down, then one for each deal; or none and why.
 
@@ -146,6 +162,7 @@ class Placed(Struct, frozen=True, kw_only=True, array_like=True):
     candidates: int
     greedy_ecpm_micros: int = 0
     chosen_ecpm_micros: int = 0
+    lots: tuple[Lot, ...] = ()  # where the top ad was drawn by lot: all that it was drawn from, best first
 
 
 class Shadowed(Struct, frozen=True, array_like=True):

@@ -85,7 +85,7 @@ def save(folder: Path, state: State, at_ms: int) -> Path:
     """Write a state as a snapshot."""
     facts = {
         "schema_version": SCHEMA_VERSION, "state_version": STATE_VERSION, "clock_ms": state.clock_ms,
-        "at_ms": at_ms, "hash": state.hash.hex(),
+        "at_ms": at_ms, "hash": state.hash.hex(), "columns": state.model.columns,
     }  # fmt: skip
     return snapshots.write(folder, state.position, state.parts(), facts)
 

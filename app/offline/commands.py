@@ -17,6 +17,7 @@ from app.flows.attributing import AttributionAsked, attribution_table, run_attri
 from app.offline.compare import MODELS, Comparison, compare_file, installed_models, table
 from app.offline.fit import FitResult, fit_file
 from app.offline.off_policy import off_policy_file, off_policy_table
+from app.offline.own_log import own_log, own_log_table
 from app.offline.replay import ReplayResult, replay_file
 from app.offline.report import report_html
 from app.offline.simulate import Simulated, simulate_file
@@ -146,19 +147,38 @@ def _compare_text(result: Comparison, report: Path | None) -> str:
 
 
 def off_policy_command(
-    log: Annotated[Path, typer.Argument(metavar="LOG", help="CSV, TSV, Parquet or JSONL; gzip.")],
-    schema: Annotated[Path, typer.Option(help="As for replay, with action and propensity (TOML).")],
+    log: Annotated[
+        Path,
+        typer.Argument(metavar="LOG", help="CSV, TSV, Parquet or JSONL; gzip. Or a node's data directory."),
+    ],
+    schema: Annotated[
+        Path | None, typer.Option(help="Of a file: as for replay, with action and propensity (TOML).")
+    ] = None,
     policies: Annotated[
-        str, typer.Option(help="Comma-separated: uniform, or the best by ftrl, main or hctr.")
-    ] = "uniform,main,ftrl",
+        str | None,
+        typer.Option(
+            help="Of a file: uniform, or the best by ftrl, main or hctr (uniform,main,ftrl). "
+            "Of a data directory: uniform, node, and files of adjudge train (uniform,node)."
+        ),
+    ] = None,
     train_share: Annotated[
         float, typer.Option(help="Share of the log that models learn; the rest judges.", min=0, max=0.9)
     ] = 0.5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Estimate what other ways of choosing would have earned: IPS, SNIPS, doubly robust, with intervals."""
-    result = off_policy_file(log, schema, [one for one in policies.split(",") if one], train_share)
+    if log.is_dir():
+        own = own_log(log, _listed(policies or "uniform,node"))
+        sys.stdout.write((json.dumps(own.as_json()) if as_json else own_log_table(own)) + "\n")
+        return
+    if schema is None:
+        raise typer.BadParameter("a file needs --schema")
+    result = off_policy_file(log, schema, _listed(policies or "uniform,main,ftrl"), train_share)
     sys.stdout.write((json.dumps(result.as_json()) if as_json else off_policy_table(result)) + "\n")
+
+
+def _listed(names: str) -> list[str]:
+    return [one for one in names.split(",") if one]
 
 
 def train_command(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from app.domain import ids
 from app.domain.catalogue import Placement
-from app.domain.decisions import REASON_CODES, REASON_NUMBER, Choice, Placed, Shadowed, Win
+from app.domain.decisions import REASON_CODES, REASON_NUMBER, Choice, Lot, Placed, Shadowed, Win
 from app.domain.requests import FIXED_PRICE, AdRequest, Ask, Person
 from app.rules import eligibility, features, pricing, ranking, screening
 from app.rules.standing import Moment
@@ -25,7 +25,7 @@ from app.state.arms import Arm, reserve_of
 from app.state.clauses import program_of
 from app.state.frequency import Frequency
 from app.state.losers import Losers
-from app.state.slate import Slate
+from app.state.slate import Slate, lot_of
 from app.state.state import State
 
 MAX_LIT_CATEGORIES = 4
@@ -66,6 +66,7 @@ class Chooser:
         self.greedy_bound = np.zeros_like(self.bound)
         self.left = 0
         self.measured = (0, 0)
+        self.lots: tuple[Lot, ...] = ()
         self.offers: list[deals.Offer] = []
         self.means = np.zeros(state.model.stride, dtype=np.float32)
         self.sums = np.zeros_like(self.means)
@@ -168,7 +169,7 @@ class Chooser:
             archived = placement.status == "archived"
             return _nothing(ask, decision_id, "unknown_placement" if archived else "placement_paused")
         slate = self.slate(ask, placement, view, common)
-        self.measured = (0, 0)
+        self.measured, self.lots = (0, 0), ()
         self.frequency.given(taken)
         self.screen(request, slate, taken, crc32(decision_id))
         candidates = self.left
@@ -182,6 +183,7 @@ class Chooser:
             name=ask.name, placement_id=ask.placement_id, publisher_id=slate.publisher_id,
             decision_id=decision_id, wins=tuple(wins), code=code, reasons=reasons, rows=slate.rows,
             candidates=candidates, greedy_ecpm_micros=self.measured[0], chosen_ecpm_micros=self.measured[1],
+            lots=self.lots,
         )  # fmt: skip
 
     def screen(self, request: AdRequest, slate: Slate, taken: list[int], decision_hash: int) -> None:
@@ -316,6 +318,10 @@ class Chooser:
             pick = self.pick(slate, decision_id)
         for each, bound in zip(best, bounds, strict=True):
             self.bound[each.at] = bound
+        self.lots = tuple(
+            lot_of(slate, self.state.catalogue.ads, each.best, self.frequency.own_row(each.best))
+            for each in best
+        )
         lot = int.from_bytes(blake2b(decision_id, digest_size=8, person=b"lots").digest(), "little")
         drawn = best[lot % len(best)]
         edge = pick.best, pick.score

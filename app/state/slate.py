@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.catalogue import Placement
+from app.domain.decisions import Lot
 from app.domain.requests import Ask, Deal
 from app.rules import ranking
-from app.state.ads import View
+from app.state.ads import Ads, View
 from app.state.model import Model
 
 
@@ -51,3 +52,15 @@ class Slate(NamedTuple):
             at,
         )  # fmt: skip
         return worth
+
+
+def lot_of(slate: Slate, ads: Ads, at: int, own_row: int) -> Lot:
+    """Note what another way of choosing would go by, of an ad that a lot may fall on."""
+    creative, group = ads.creatives[at], ads.groups[at]
+    assert creative is not None
+    assert group is not None
+    _, pctr, pcvr = slate.expected(at)
+    return Lot(
+        creative_id=creative.id, columns=tuple(ads.columns[:, at].tolist()), kind=group.pricing.kind,
+        bid_micros=int(ads.bid[at]), quality=float(ads.quality[at]), pctr=pctr, pcvr=pcvr, own_row=own_row,
+    )  # fmt: skip
