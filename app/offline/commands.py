@@ -96,12 +96,17 @@ def replay_command(
     l1: Annotated[float, typer.Option(help="L1 of main cells.")] = 0.0,
     cross_l1: Annotated[float, typer.Option(help="L1 of crosses.")] = 0.0,
     l2: Annotated[float, typer.Option(help="L2 of all cells.")] = 1.0,
+    keep: Annotated[
+        float, typer.Option(help="Learn this share of the non-clicks; predictions stay right.", max=1.0)
+    ] = 1.0,
 ) -> None:
     """Predict, then learn, each row of a click log, and say how good the predictions were."""
     rates = Rates(alpha, cross_alpha, beta, l1, cross_l1, l2)
+    if keep <= 0.0:
+        raise typer.BadParameter("--keep is above 0")
     with _bar("replay") as (bar, task):
         result = replay_file(
-            log, schema, model, rates, lambda done, total: bar.update(task, completed=done, total=total)
+            log, schema, model, rates, lambda done, total: bar.update(task, completed=done, total=total), keep
         )
     sys.stdout.write(json.dumps(result.as_json()) + "\n" if as_json else _replay_text(result))
 
@@ -113,7 +118,7 @@ def compare_command(
         str,
         typer.Option(
             help=f"Comma-separated, the first is what others are held to: {', '.join(MODELS)}; all: those "
-            "installed. Settings follow a name: ftrl:cross_alpha=0.05:l1=1."
+            "installed. Settings follow a name: ftrl:cross_alpha=0.05:l1=1:keep=0.1 (of the non-clicks)."
         ),
     ] = "main,ftrl,hctr",
     most: Annotated[int | None, typer.Option(help="Only so many rows.", min=1)] = None,

@@ -16,7 +16,7 @@ from app.domain.refusals import Refused
 from app.offline import rivals
 from app.offline.logs import Log, read_log
 from app.offline.replay import MODELS as LEARNERS
-from app.offline.replay import check_size, encoded, progressive
+from app.offline.replay import check_size, encoded, keeping, progressive
 from app.offline.rivals import Predicted, Run
 from app.offline.schema import read_schema
 from app.rules.evaluation import Gap, Metrics, measure, paired_gap
@@ -134,7 +134,9 @@ def model_of(name: str) -> tuple[Run, Rates]:
     """
     model, *settings = name.split(":")
     if model in LEARNERS:
-        return _learner_run(model), _rates(settings)
+        keep = [one for one in settings if one.startswith("keep=")]
+        rates = _rates([one for one in settings if one not in keep])
+        return _learner_run(model, _keep(keep[-1]) if keep else 1.0), rates
     if model not in RIVALS:
         raise Refused("unknown_model", f"no model {model!r}; known: {', '.join(MODELS)}", "models")
     package, run = RIVALS[model]
@@ -142,6 +144,17 @@ def model_of(name: str) -> tuple[Run, Rates]:
         message = f"{model} needs {package}: pip install 'adjudge[compare]'"
         raise Refused("not_installed", message, "models")
     return run, _rates(settings)
+
+
+def _keep(setting: str) -> float:
+    """Read the share of the non-clicks that a learner of ours learns: `ftrl:keep=0.1`."""
+    try:
+        keep = float(setting.removeprefix("keep="))
+    except ValueError:
+        keep = 0.0
+    if not 0.0 < keep <= 1.0:
+        raise Refused("bad_setting", f"{setting}: a share above 0 and at most 1", "models")
+    return keep
 
 
 def _rates(settings: list[str]) -> Rates:
@@ -158,8 +171,8 @@ def _rates(settings: list[str]) -> Rates:
     return rates
 
 
-def _learner_run(model: str) -> Run:
-    make = LEARNERS[model]
+def _learner_run(model: str, keep: float = 1.0) -> Run:
+    make = keeping(LEARNERS[model], keep)
 
     def run(space: Space, samples: Samples, rates: Rates) -> Predicted:
         check_size(space, model)

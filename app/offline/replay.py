@@ -19,6 +19,7 @@ from app.rules.ftrl import Rates
 from app.rules.ftrl_learner import ftrl_learner, main_learner
 from app.rules.hctr import hctr_learner
 from app.rules.learner import Learner, Samples, Space, State, fields_of, single
+from app.rules.sampling import down_sampled
 
 Make = Callable[[Space, Rates], Learner]
 MODELS: dict[str, Make] = {
@@ -63,9 +64,10 @@ class ReplayResult:
 
 
 def replay_file(
-    log: Path, schema: Path, model: str = "ftrl", rates: Rates | None = None, progress: Progress | None = None
-) -> ReplayResult:
-    """Predict, then learn, each row of a log.
+    log: Path, schema: Path, model: str = "ftrl", rates: Rates | None = None,
+    progress: Progress | None = None, keep: float = 1.0,
+) -> ReplayResult:  # fmt: skip
+    """Predict, then learn, each row of a log; with `keep`, of the non-clicks only this share is learned.
 
     The second half is the later half of the rows. Kernels are compiled before the clock starts.
     Errors  Refused, by the order of checks: unknown_model, the schema's, the log's, too_large.
@@ -74,6 +76,7 @@ def replay_file(
         raise Refused("unknown_model", f"no model {model!r}; known: {', '.join(MODELS)}", "model")
     read = read_schema(schema)
     make = MODELS[model if read.crosses or model not in WITH_CELLS else "main"]
+    make = keeping(make, keep)
     warm(make)
     started = perf_counter()
     rows = read_log(log, read, schema.parent)
@@ -92,6 +95,13 @@ def replay_file(
         second_half=measure(p[half:], rows.impressions[half:], rows.clicks[half:]),
         p=p,
     )
+
+
+def keeping(make: Make, keep: float) -> Make:
+    """Have a learner learn a share of the non-clicks, its predictions set right; with 1 all of them."""
+    if keep >= 1.0:
+        return make
+    return lambda space, rates: down_sampled(lambda thinned: make(thinned, rates), space, keep)
 
 
 def prior_of(schema: Schema, impressions: NDArray[np.float64], clicks: NDArray[np.float64]) -> float:

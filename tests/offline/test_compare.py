@@ -202,3 +202,14 @@ def test_real_logs_compare() -> None:
     result = compare_file(log, schema, MODELS)
     assert [entry.model for entry in result.entries] == list(MODELS)
     assert all(entry.all.ne is not None and entry.all.ne < 1.1 for entry in result.entries)
+
+
+def test_keep_learns_a_share_of_the_non_clicks_and_predictions_stay_right(files: tuple[Path, Path]) -> None:
+    thin, whole = compare_file(*files, ["main:keep=0.3", "main"]).entries[-2:]
+    assert not np.array_equal(thin.p, whole.p)
+    assert thin.second_half.calibration == pytest.approx(1.0, abs=0.25)
+    assert thin.second_half.ne == pytest.approx(whole.second_half.ne, abs=0.02)
+    assert np.array_equal(replay_file(*files, "main", keep=0.3).p, thin.p)
+    for wrong in ("main:keep=0", "main:keep=2", "main:keep=some"):
+        with pytest.raises(Refused):
+            model_of(wrong)
