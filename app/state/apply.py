@@ -51,6 +51,7 @@ from app.state.converting import (
     untry_click,
 )
 from app.state.loading import take_model
+from app.state.model import Model
 from app.state.opinions import slips, take_back, take_dismissal
 from app.state.receipts import Outcome, Receipt, receipt_of
 from app.state.recent import CLICK_REFUNDED, FATES, INVALID, LEARNED, REFUNDED, SKIPPED
@@ -216,14 +217,15 @@ def _settle_click(
         return _clicked_invalid(state, position, line, ACCIDENTAL, learned=impression_fate == "learned")
     billed, unbilled = charge(state, ad, "click", line.at_ms)
     learned = impression_fate == "learned"
-    taught = learned and impression_position > state.model_since
-    p = p_shown = float("nan")
+    model, calibration = state.learner_of(ad)
+    taught = learned and not _replaced_since(state, model, impression_position)
+    p, p_shown = math.nan, float(record["p_shown"]) if record is not None else math.nan
     if taught:
-        model, calibration = state.learner_of(ad)
         p = model.learn(ad.rows, ad.columns, state.prior_of(ad.placement_id), 0.0, 1.0)
-        p_shown = float(record["p_shown"]) if record is not None else p
+        p_shown = p if record is None else p_shown
         calibration.clicked(state.row_of(ad.placement_id), p_shown)
-    varied = state.experiments.clicked(state, ad, impression_position, p_shown, billed, learned=taught)
+    others = learned and not math.isnan(p_shown)
+    varied = state.experiments.clicked(state, ad, impression_position, p_shown, billed, learned=others)
     p_trial = try_click(state, position, line, learned)
     state.recent.add_click(impression_position, position, p, billed, p_trial)
     state.progress.clicked()
@@ -359,17 +361,22 @@ def _unlearn(state: State, record: Any, ad: ServedAd) -> bool:
     if fate != LEARNED or age > UNLEARN_HORIZON_EVENTS:
         return False
     unlearn_click(state, record, ad, ids.event_id(key_of(ad), "click"))
-    if int(record["position"]) <= state.model_since:  # another model learned it
-        return False
     clicked = not math.isnan(record["p_clicked"])  # and learned
     model, calibration = state.learner_of(ad)
     p_shown, place = float(record["p_shown"]), state.recent.place_of(int(record["position"]))
-    calibration.taken_back(state.row_of(ad.placement_id), p_shown, clicked=clicked)
-    if clicked:
-        model.unlearn(ad.rows, ad.columns, float(record["p_clicked"]), 0.0, 1.0)
-    model.unlearn(ad.rows, ad.columns, p_shown, 1.0, 0.0)
+    unlearned = not _replaced_since(state, model, int(record["position"]))
+    if unlearned:
+        calibration.taken_back(state.row_of(ad.placement_id), p_shown, clicked=clicked)
+        if clicked:
+            model.unlearn(ad.rows, ad.columns, float(record["p_clicked"]), 0.0, 1.0)
+        model.unlearn(ad.rows, ad.columns, p_shown, 1.0, 0.0)
     state.experiments.unlearned(state, ad, place, p_shown, clicked=clicked)
-    return True
+    return unlearned
+
+
+def _replaced_since(state: State, model: Model, position: int) -> bool:
+    """Say whether a trained model came in since an impression: then that is in no cell of it."""
+    return model is state.model and position <= state.model_since
 
 
 def _catalogued(state: State, line: Catalogued) -> Outcome:
