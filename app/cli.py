@@ -35,6 +35,7 @@ from app.offline.operating import (
     Data,
     backup_command,
     doctor_findings,
+    load_command,
     print_findings,
     print_rows,
     require_data,
@@ -58,6 +59,7 @@ app.command("compare")(compare_command)
 app.command("off-policy")(off_policy_command)
 app.command("simulate")(simulate_command)
 app.command("backup")(backup_command)
+app.command("load")(load_command)
 app.command("train")(train_command)
 app.command("attribution")(attribution_command)
 
@@ -169,8 +171,8 @@ def import_command(
         raise typer.Exit(1)
 
 
-@app.command("load")
-def load_command(
+@app.command("load-model")
+def load_model_command(
     file: Annotated[Path, typer.Argument(metavar="MODEL", help="A file that `adjudge train` wrote.")],
     url: Annotated[str | None, typer.Option(help="A running node's admin port.")] = None,
     key: Annotated[str | None, typer.Option(help="Its admin key.")] = None,

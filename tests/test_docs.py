@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from app.cli import app as cli
 from app.flows.counters import Counters
 from app.rules.invalid_traffic import REASONS
 from app.settings import Settings
@@ -77,6 +80,19 @@ def written_into(text: str) -> str:
 def test_the_readme_says_what_the_code_says() -> None:
     text = README.read_text()
     assert text == written_into(text), "run: python -m tests.test_docs"
+
+
+@pytest.mark.skipif(not README.exists(), reason="the README is not shipped with the package")
+def test_the_readme_names_every_command_and_no_other() -> None:
+    root: Any = typer.main.get_command(cli)
+    known = set(root.commands)
+    for name, command in root.commands.items():
+        known |= {f"{name} {inner}" for inner in getattr(command, "commands", ())}
+    told = set(re.findall(r"(?:`(?:adjudge )?|adjudge )([a-z-]+(?: [a-z-]+)?)", README.read_text()))
+    told |= {each.split()[0] for each in told}
+    assert sorted(known - told) == []
+    asked = set(re.findall(r"`adjudge ([a-z-]+)", README.read_text()))
+    assert sorted(asked - known) == []
 
 
 def test_every_refusal_code_raised_has_a_status() -> None:

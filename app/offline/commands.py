@@ -188,7 +188,9 @@ def _listed(names: str) -> list[str]:
 
 def train_command(
     archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="A node's archive: DATA/archive.")],
-    out: Annotated[Path, typer.Option(help="The model file to write; `adjudge load` brings it to a node.")],
+    out: Annotated[
+        Path, typer.Option(help="The model file to write; `adjudge load-model` brings it to a node.")
+    ],
     start: Annotated[
         str | None, typer.Option("--from", help="Whole hour, RFC 3339 or a date (UTC); default: the first.")
     ] = None,

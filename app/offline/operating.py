@@ -52,6 +52,32 @@ def rotate_admin_command(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> 
     print_rows([{"admin_key": str(rotate_admin(data))}], as_json)
 
 
+def load_command(
+    url: Annotated[str, typer.Option(help="The node's public port.")] = "http://127.0.0.1:8000",
+    users: Annotated[int, typer.Option(help="Visitors at once.", min=1, max=5_000)] = 50,
+    duration: Annotated[int, typer.Option(help="Seconds.", min=1)] = 30,
+    report: Annotated[Path, typer.Option(help="The page that is written.")] = Path("load.html"),
+    placements: Annotated[
+        str, typer.Option(help="Whose ads, by commas; default: the node's own, or the demo's.")
+    ] = "",
+    admin_url: Annotated[str, typer.Option(help="Its admin port, to ask for its placements.")] = "",
+    key: Annotated[str, typer.Option(help="The admin port's key.")] = "",
+    api_key: Annotated[str, typer.Option(help="A partner's key, where the doors want one.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Send visitors to a node (extra `load`). They charge and teach: not for one whose money matters."""
+    from app.offline.load import LoadPlan, placements_of, run_load
+
+    wanted = tuple(filter(None, placements.split(",")))
+    if not wanted and admin_url:
+        wanted = placements_of(admin_url.rstrip("/"), key)
+    plan = LoadPlan(url.rstrip("/"), users, duration, report, wanted, api_key or None)
+    told = run_load(plan)
+    print_rows([told], as_json)
+    if told["failures"] or not told["ads"]:
+        raise typer.Exit(1)
+
+
 def doctor_findings(data: Path, columns: int) -> list[dict[str, Any]]:
     """Examine machine and data; whoever asks has read the settings."""
     from app.flows.examining import examine
