@@ -18,7 +18,8 @@ where the caller accepts it. Money is in the account currency. Refusals are `app
 with a stable `code`, but for `/openrtb2/bid`, which answers as its trade does: a status and no content.
 Bound to loopback, or with `ADJUDGE_OPEN_DOORS=true`, the ad and event doors need no key; elsewhere one with
 scope `ads` or `events`, as X-API-Key. `pricing` is shown in full to keys with scope `pricing` and where no
-key is needed, else `price` and `currency` alone.
+key is needed, else `price` and `currency` alone. Every answer carries `X-Request-ID`: the caller's, if it
+sent one of up to 64 letters, digits and `._:-`, else one of ours; the log names it.
 """
 
 ADS_EXAMPLE: Schema = {

@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import Any
 from urllib.parse import quote, urlsplit
 from urllib.request import urlopen
@@ -103,7 +103,8 @@ def free_port() -> int:
 def prometheus(folder: Path, node: str, key: str) -> Iterator[str]:
     """Run a Prometheus with our own configuration, but for the node's address and how often it looks."""
     config = yaml.safe_load(CONFIG.read_text(encoding="utf-8").replace(SECRET, str(folder / "key")))
-    config["global"] = {"scrape_interval": "250ms", "scrape_timeout": "250ms", "evaluation_interval": "500ms"}
+    looks = f"{round(SCRAPED_S * 1000)}ms"
+    config["global"] = dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), looks)
     config["scrape_configs"] = config["scrape_configs"][:1]
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [urlsplit(node).netloc]
     config["rule_files"] = [str(CONFIG.parent / name) for name in config["rule_files"]]
@@ -126,9 +127,13 @@ def asked(url: str, path: str) -> Any:
         return json.load(answer)["data"]
 
 
-def has_numbers(url: str, query: str) -> bool:
-    filled = query.replace("$__rate_interval", "5s").replace("$instance", ".*")
-    found = asked(url, f"/api/v1/query?query={quote(filled)}")["result"]
+def has_numbers(url: str, query: str, at_s: float) -> bool:
+    """Say whether a query has a number at a time, while the visitors were there, or has one now."""
+    filled = quote(query.replace("$__rate_interval", "5s").replace("$instance", ".*"))
+    found = [
+        *asked(url, f"/api/v1/query?query={filled}&time={at_s}")["result"],
+        *asked(url, f"/api/v1/query?query={filled}")["result"],
+    ]
     return any(math.isfinite(float(each["value"][1])) for each in found)
 
 
@@ -149,10 +154,10 @@ def test_every_panel_shows_numbers_of_a_real_node(tmp_path: Path) -> None:
         urls = node.ready()
         with prometheus(tmp_path, urls["admin"], (data / "admin.key").read_text().strip()) as url:
             asyncio.run(visit(urls, data))
-            missing = queries()
+            missing, at_s = queries(), time() - 2 * SCRAPED_S
             until = monotonic() + PATIENCE_S
             while missing and monotonic() < until:
-                missing = [(name, query) for name, query in missing if not has_numbers(url, query)]
+                missing = [(name, query) for name, query in missing if not has_numbers(url, query, at_s)]
                 sleep(0.1)
             assert [name for name, _ in missing] == []
             groups = asked(url, "/api/v1/rules")["groups"]
