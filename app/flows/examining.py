@@ -193,8 +193,6 @@ def _lines(path: Path) -> list[Finding]:
 
 def _snapshots(data: Path, columns: int) -> list[Finding]:
     """Is there one to start from? Where the journal is trimmed there has to be."""
-    with closing(SqliteReader(data / "journal.db")) as reader:
-        trimmed, last = reader.trimmed_through, reader.last_position
     damaged, newest = [], None
     for one in snapshots.listing(data / "snapshots"):
         try:
@@ -204,6 +202,8 @@ def _snapshots(data: Path, columns: int) -> list[Finding]:
             continue
         newest = state.position
         break
+    with closing(SqliteReader(data / "journal.db")) as reader:  # behind the snapshots: a node may be at work
+        trimmed, last = reader.trimmed_through, reader.last_position
     ok = (newest is not None and trimmed <= newest <= last) or (newest is None and not trimmed)
     advice = "without one a trimmed journal cannot be started from: bring back a backup, or the build before"
     found = "none yet" if newest is None else f"newest sound at {newest}, {last - newest} lines behind"
