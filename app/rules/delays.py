@@ -59,7 +59,7 @@ def shares_of(conversions: F64, lived: F64, mean_s: float) -> F64:
     """Estimate which share of its conversions comes in each bin, for each campaign.
 
     Shape   conversions and lived (c, BINS), mean_s as expected; gives (c, BINS), rows that sum to 1.
-    Cost    1,000 campaigns: about 1 ms.
+    Cost    1,000 campaigns: about 1 ms; once a minute.
 
     A hundred clicks, ten conversions within two minutes, and nobody older yet: more may come, for all that is
     known. Once all have lived a week and nothing did, it is not so:
@@ -80,11 +80,14 @@ def shares_of(conversions: F64, lived: F64, mean_s: float) -> F64:
 def _exponential(conversions: F64, lived: F64, mean_s: float) -> F64:
     """Mix the exponential delays of MEANS_S, by how likely they make what came of what had lived."""
     count = conversions.sum(axis=1)
-    likely = conversions @ _LOG_SHARES.T - count[:, None] * np.log(lived @ _SHARES.T + TINY)
-    whole = likely.sum(axis=0) + EXPECTED * (_LOG_SHARES @ exponential_shares(mean_s))
+    # No `@`: what a library of matrix products gives, to the last bit, may change with its threads.
+    lived_by = np.einsum("cb,gb->cg", lived, _SHARES)
+    likely = np.einsum("cb,gb->cg", conversions, _LOG_SHARES) - count[:, None] * np.log(lived_by + TINY)
+    whole = likely.sum(axis=0) + EXPECTED * (_LOG_SHARES * exponential_shares(mean_s)).sum(axis=1)
     likely = likely + whole * LENT / (count.sum() + EXPECTED)
     weight = np.exp(likely - likely.max(axis=1, keepdims=True))
-    return np.asarray((weight / weight.sum(axis=1, keepdims=True)) @ _SHARES)
+    weight = weight / weight.sum(axis=1, keepdims=True)
+    return np.asarray(np.einsum("cg,gb->cb", weight, _SHARES))
 
 
 def ripeness_of(shares: F64) -> F64:
