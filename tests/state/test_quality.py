@@ -147,7 +147,7 @@ def test_waiting_complaints_are_part_of_a_snapshot() -> None:
     ad = msgspec.structs.replace(world.ad("cr-1"), user=ANNA)
     dismiss(world, ad, "misleading")
     (key,) = world.state.complaints
-    again = type(world.state)(world.state.model.w.shape[1], recent=world.state.recent.capacity)
+    again = type(world.state)(world.columns, recent=world.recent)
     again.restore(world.state.position, world.state.parts())
     assert again.complaints == world.state.complaints == {key: world.state.complaints[key]}
     assert ANNA not in msgspec.msgpack.encode(list(again.complaints.items())), "nothing of who said it"
