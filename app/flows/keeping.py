@@ -12,6 +12,7 @@ import structlog
 from app.domain.ids import DAY_MS
 from app.flows.audiences import refresh
 from app.flows.node import Node
+from app.flows.paths import forget_touches
 from app.journal import snapshots
 
 LOG = structlog.get_logger()
@@ -29,6 +30,8 @@ async def keep(node: Node) -> None:
         await asyncio.to_thread(node.user_keys.renew, now_ms)
     await refresh(node)
     node.decisions.forget(before_ms)
+    window_ms = node.settings.attribution_days * DAY_MS if node.settings.archive else 0
+    await asyncio.to_thread(forget_touches, node.settings.data, now_ms - window_ms)
     upto = await asyncio.to_thread(_wipeable, node, before_ms)
     node.journal.wipe(upto)
 

@@ -146,6 +146,13 @@ class Touches:
         sync_folder(self.folder)
 
 
+def forget_touches(data: Path, before_ms: int) -> None:
+    """Remove what waits of hours that ended before a time: nothing of it can lead anywhere any more."""
+    for path in (data / FOLDER).glob("*.parquet"):
+        if path.stem.isdigit() and (int(path.stem) + 1) * HOUR_MS <= before_ms:
+            path.unlink(missing_ok=True)
+
+
 def _renamed(names: Mapping[bytes, bytes]) -> pl.Expr:
     if not names:
         return pl.col("user")

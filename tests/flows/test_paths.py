@@ -32,6 +32,7 @@ from app.domain.requests import Person
 from app.flows import archiving
 from app.flows.attributing import AttributionAsked, attribution
 from app.flows.feedback import refund
+from app.flows.keeping import keep
 from app.flows.node import Node
 from app.flows.paths import COUNTED, FOLDER
 from app.flows.reporting import Asked, report, verdicts_until
@@ -265,6 +266,23 @@ def test_an_hour_that_was_begun_and_killed_comes_to_the_same(
     assert {row["event_id"]: row["campaigns"] for row in led.iter_rows(named=True)} == {
         event_id: [campaign for campaign, *_ in path] for event_id, path in conversions.items()
     }
+
+
+def test_what_waits_goes_with_the_window_or_when_nothing_is_archived_any_more(tmp_path: Path) -> None:
+    async def work() -> None:
+        clock = Clock()
+        async with running_node(tmp_path, clock_ms=clock, things=catalogue()) as node:
+            await live(node, clock, 4, 3)
+            await archive_all(node, clock, 6 * HOUR_MS)
+            waiting = [path.name for path in (tmp_path / FOLDER).glob("*")]
+            assert len(waiting) == 2
+            await keep(node)
+            assert [path.name for path in (tmp_path / FOLDER).glob("*")] == waiting
+            object.__setattr__(node.settings, "attribution_days", 0)
+            await keep(node)
+            assert list((tmp_path / FOLDER).glob("*")) == []
+
+    asyncio.run(work())
 
 
 def test_without_an_archive_there_is_nothing_to_tell(tmp_path: Path) -> None:
