@@ -67,7 +67,7 @@ def test_the_command_loads_into_the_running_node(server: Server, model: bytes, t
     file = tmp_path / "model.adjudge"
     file.write_bytes(model)
     url = f"http://127.0.0.1:{server.port}"
-    answer = CliRunner().invoke(commands, ["load", str(file), "--url", url, "--key", KEY])
+    answer = CliRunner().invoke(commands, ["load-model", str(file), "--url", url, "--key", KEY])
     assert answer.exit_code == 0, answer.output
     assert "cells_unknown 0" in answer.stdout.splitlines()[-1]
     loadings = server.node.state.loadings
