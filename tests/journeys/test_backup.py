@@ -7,6 +7,7 @@ the backup and compared hash by hash; then a node starts on the copy and is told
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -26,6 +27,7 @@ from tests.journeys.commanded import Commanded
 from tests.journeys.load import JSON_TYPE, Load, Memory
 from tests.journeys.nursery import COLUMNS, ROOT
 
+PATIENCE = 12
 ENVIRONMENT = {**os.environ, "ADJUDGE_COLUMNS": str(COLUMNS)}
 
 
@@ -41,7 +43,12 @@ def adjudge(*arguments: object, code: int = 0) -> Any:
 async def live(node: dict[str, Any], data: Path, memory: Memory, seconds: float, copy: Path | None) -> Any:
     """Have visitors come and go for some seconds; meanwhile take a backup."""
     load_ = Load(random.Random(3), memory, node, data)
-    await load_.register()
+    for _ in range(
+        PATIENCE
+    ):  # a busy machine may take longer than a visitor waits; an import can be sent again
+        with contextlib.suppress(TimeoutError):
+            await load_.register()
+            break
     running = asyncio.create_task(load_.run())
     told = None
     if copy is not None:
@@ -58,7 +65,7 @@ async def tell_again(node: dict[str, Any], memory: Memory, upto: int) -> list[st
     known = [(key, one) for key, one in memory.acknowledged.items() if one.position <= upto][:200]
     events = [{"token": token, "kind": kind, "id": own} for (token, kind, own), _ in known]
     async with Client(node["public"], 1) as client:
-        answer = await client.post("/v1/events", JSON_TYPE, json.dumps({"events": events}).encode())
+        answer = await client.post("/v1/events", JSON_TYPE, json.dumps({"events": events}).encode(), 60)
     results = json.loads(answer.body)["results"]
     assert [each["position"] for each in results] == [one.position for _, one in known]
     return [each["status"] for each in results]
