@@ -49,6 +49,18 @@ class Counters:
         )
         self.conversions = self._counter("conversions", "Conversions counted")
         self.open_clicks = self._gauge("open_clicks", "Clicks of the last week that may yet convert")
+        self.spend = self._counter("spend_micros", "Billed, in micros of the account currency")
+        self.conversion_spend = self._counter(
+            "conversion_spend_micros", "Of it, billed for conversions (cpa)"
+        )
+        self.unbilled = self._counter("unbilled_micros", "Delivered beyond budgets, not billed, in micros")
+        self.invalid = self._counter("invalid", "Invalid events by reason", ["reason"])
+        self.shed = self._counter("shed", "Work refused under load, by reason", ["reason"])
+        self.lost = self._counter("lost", "Decision records and feedback dropped")
+        self._of_what_is_known()
+        self._of_what_is_kept()
+
+    def _of_what_is_known(self) -> None:
         self.log_loss = self._gauge("log_loss", "Mean log loss of impressions whose click window is closed")
         self.exploration_cost = self._gauge(
             "exploration_cost", "Share of expected eCPM that exploring cost lately, of the decisions measured"
@@ -62,14 +74,6 @@ class Counters:
         self.reliability_predicted = self._gauge(
             "reliability_predicted_clicks", "Lately, raw clicks predicted for such impressions", ["pctr"]
         )
-        self.spend = self._counter("spend_micros", "Billed, in micros of the account currency")
-        self.conversion_spend = self._counter(
-            "conversion_spend_micros", "Of it, billed for conversions (cpa)"
-        )
-        self.unbilled = self._counter("unbilled_micros", "Delivered beyond budgets, not billed, in micros")
-        self.invalid = self._counter("invalid", "Invalid events by reason", ["reason"])
-        self.shed = self._counter("shed", "Work refused under load, by reason", ["reason"])
-        self.lost = self._counter("lost", "Decision records and feedback dropped")
         self.loop_lag = self._gauge("loop_lag_seconds", "How late the loop was at the last tick")
         self.learning = self._gauge(
             "learning", "1 while impressions are learned, 0 where the node's whole click stream is silent"
@@ -92,6 +96,8 @@ class Counters:
         self.pacing_error = self._gauge(
             "pacing_error", "Spend off the hour's plans, as a share of what is due of them"
         )
+
+    def _of_what_is_kept(self) -> None:
         self.snapshot_position = self._gauge("snapshot_position", "Position of the newest snapshot")
         self.snapshot_seconds = self._gauge(
             "snapshot_timestamp_seconds", "Time of the newest snapshot; before the first, of the start"

@@ -10,20 +10,19 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.catalogue import AdGroup, Campaign, Placement, Thing
 from app.domain.decisions import ServedAd
 from app.domain.ids import HOUR_MS
-from app.domain.keys import ApiKey
 from app.domain.lines import FoldSettings
 from app.rules import features, standing
 from app.rules.evaluation import logit
 from app.rules.ftrl import Rates
 from app.rules.standing import Moment
 from app.rules.trained import Trained
+from app.state import saving
 from app.state.admission import Admission
 from app.state.audiences import Audiences
 from app.state.calibration import Calibration
@@ -42,7 +41,6 @@ from app.state.ledger import Ledger
 from app.state.likenesses import Likenesses
 from app.state.model import Model
 from app.state.pacing import Pacing
-from app.state.people import PARTS as PEOPLE_PARTS
 from app.state.people import People
 from app.state.prepared import Loading, Prepared, unreadable
 from app.state.progress import Progress
@@ -321,149 +319,11 @@ class State:
 
     def parts(self) -> dict[str, NDArray[Any] | bytes]:
         """Copy everything known, as raw arrays and one packed part."""
-        supply, supply_rest = self.supply.parts()
-        clusters, clusters_rest = self.clusters.parts()
-        rest = {
-            "settings": self.settings,
-            "clock_ms": self.clock_ms,
-            "hash": self.hash,
-            "progress": self.progress,
-            "exploration": self.exploration,
-            "experiments": self.experiments.rest(),
-            "held": list(self.held.items()),
-            "early": list(self.early.items()),
-            "complaints": list(self.complaints.items()),
-            "user_counters": self.user_counters.facts(),
-            "recent": (self.recent.next, self.recent.closed),
-            "dismissals": self.dismissals.first,
-            "conversions": (self.conversions.next, self.conversions.lessons, list(self.conversions.owed)),
-            "delays": self.delays.rest(),
-            "catalogue": self.catalogue.parts(),
-            "audiences": self.audiences.parts(),
-            "keys": self.keys.parts(),
-            "supply": supply_rest,
-            "traffic": self.traffic.rest(),
-            "ticks_ms": self.in_flight.ticks_ms,
-            "clusters": clusters_rest,
-            "admission_since_ms": self.admission.since_ms,
-            "rows_pruned": self.usage.pruned,
-            "likenesses": self.likenesses.parts(),
-        }
-        if self.loadings:
-            rest["loadings"] = self.loadings
-        width = self.catalogue.width
-        several = {
-            "model": self.model.parts(width),
-            "conversion_model": self.conversion_model.parts(width),
-            "ledger": self.ledger.parts(),
-            "goals": self.goals.parts(),
-            "delays": self.delays.parts(),
-            "traffic": self.traffic.parts(),
-            "calibration": self.calibration.parts(),
-            "exploration": self.campaign_exploration.parts(),
-            "experiments": self.experiments.parts(width, self.recent.next, self.catalogue.ads.count),
-        }
-        return {
-            **{f"{of}_{name}": part for of, named in several.items() for name, part in named.items()},
-            "recent": self.recent.parts(),
-            "quality": self.quality.parts(),
-            "dismissals": self.dismissals.parts(),
-            "conversions": self.conversions.parts(),
-            "user_counters": self.user_counters.parts(),
-            "campaign_accounts": self.catalogue.campaign_accounts.parts(),
-            "group_accounts": self.catalogue.group_accounts.parts(),
-            "in_flight": self.in_flight.parts(),
-            "awaited": self.awaited.parts(),
-            # Not a function of the rest: it is worked out at ticks and edits, not at every charge.
-            "group_standing": self.group_standing,
-            **{f"people_{name}": part for name, part in self.people.parts().items()},
-            "supply": supply,
-            "clusters": clusters,
-            "admission": self.admission.parts(),
-            "usage": self.usage.hours.copy(),
-            "pacing": self.pacing.parts(),
-            "silence": self.silence.unanswered.copy(),
-            "rest": msgspec.msgpack.encode(rest),
-        }
+        return saving.parts(self)
 
     def restore(self, position: int, parts: dict[str, Any]) -> None:
         """Take back what `parts` copied, into a new state of the same size."""
-        rest = msgspec.msgpack.decode(bytes(parts["rest"]))
-        catalogue = rest["catalogue"]
-        self.position = position
-        self.clock_ms = rest["clock_ms"]
-        self.hash = rest["hash"]
-        self.progress = msgspec.convert(rest["progress"], Progress)
-        self.silence.restore(parts.get("silence"), rest["progress"].get("unanswered", 0.0))
-        self.exploration = msgspec.convert(rest.get("exploration", {}), Exploration)
-        held = msgspec.convert(rest["held"], list[tuple[bytes, Held]])
-        self.held = dict(held)
-        self.early = dict(msgspec.convert(rest.get("early", []), list[tuple[bytes, list[Early]]]))
-        complaints = rest.get("complaints", [])
-        self.complaints = dict(msgspec.convert(complaints, list[tuple[bytes, Complaint]]))
-        self.keys.restore(msgspec.convert(rest.get("keys", []), list[ApiKey]))
-        self.catalogue.restore(catalogue, msgspec.convert(catalogue["things"], list[Thing]))
-        self.catalogue.campaign_accounts.restore(parts["campaign_accounts"])
-        self.catalogue.group_accounts.restore(parts["group_accounts"])
-        self.audiences.restore(rest.get("audiences", []))
-        self.people.restore(
-            {name: bytes(parts[f"people_{name}"]) for name in PEOPLE_PARTS if f"people_{name}" in parts}
-        )
-        self.recent.restore(parts["recent"], *rest["recent"])
-        self.conversions.restore(parts["conversions"], *rest["conversions"])
-        self._restore_money(parts)
-        self.loadings = msgspec.convert(rest.get("loadings", []), list[Loading])
-        self.in_flight.ticks_ms = list(rest.get("ticks_ms", []))
-        if "user_counters" in parts:
-            self.user_counters.restore(parts["user_counters"], rest["user_counters"])
-        for thing in self.catalogue.things["placement"].values():
-            assert isinstance(thing, Placement)
-            if thing.prior_ctr is not None:
-                self.placement_prior[thing.id] = logit(thing.prior_ctr)
-        if "experiments" in rest:
-            self.experiments.restore_rest(rest["experiments"], parts["experiments_results"])
-        else:
-            self.experiments.given = msgspec.convert(rest["settings"], FoldSettings)
-        self.configure(self.experiments.given)
-        if "quality" in parts:
-            self.quality.restore(parts["quality"])
-            self.dismissals.restore(parts["dismissals"], rest["dismissals"])
-        if "traffic" in rest:
-            self.traffic.restore(parts["traffic_counters"], parts["traffic_clicks"], rest["traffic"])
-        self.restand()
-        self.group_standing = np.array(parts["group_standing"], dtype=np.uint8)
-        self.catalogue.ads.stand(self.group_standing)
-        self.supply.restore(parts["supply"], rest["supply"])
-        self.pacing.restore(parts["pacing"], missing=0 if "in_flight" in parts else 1)
-        if "delays" in rest:
-            self.delays.restore(_parts_of("delays", parts), rest["delays"])
-        self._restore_learned(parts, rest)
-
-    def _restore_learned(self, parts: dict[str, Any], rest: dict[str, Any]) -> None:
-        if "exploration_damping" in parts:
-            self.campaign_exploration.restore(_parts_of("exploration", parts))
-        self.model.restore(_parts_of("model", parts))
-        self.conversion_model.restore(_parts_of("conversion_model", parts))
-        if "calibration_rows" in parts:
-            self.calibration.restore(_parts_of("calibration", parts))
-        if "clusters" in parts:
-            self.clusters.restore(parts["clusters"], rest["clusters"])
-            self.likenesses.restore(rest.get("likenesses", []))
-        if "usage" in parts:
-            self.usage.hours[:], self.usage.pruned = parts["usage"], rest["rows_pruned"]
-            self.admission.restore(parts["admission"], rest["admission_since_ms"])
-        if "experiments" in rest:
-            self.experiments.restore_arms(self, rest["experiments"], _parts_of("experiments", parts))
-
-    def _restore_money(self, parts: dict[str, Any]) -> None:
-        things = self.catalogue.things
-        for thing in (*things["campaign"].values(), *things["ad_group"].values()):
-            self.pursue(thing)
-        self.ledger.restore(_parts_of("ledger", parts))
-        self.goals.restore(_parts_of("goals", parts))
-        self.in_flight.restore(parts.get("in_flight"))
-        self.awaited.restore(parts.get("awaited"))
-        self.catalogue.ads.rebid(self.goals.percent)
+        saving.restore(self, position, parts)
 
     def check(self) -> None:
         """Hold all invariants; for tests, simulation and snapshots."""
@@ -499,7 +359,3 @@ class State:
         self.delays.check()
         self.in_flight.check()
         self.awaited.check()
-
-
-def _parts_of(name: str, parts: dict[str, Any]) -> dict[str, Any]:
-    return {part[len(name) + 1 :]: parts[part] for part in parts if part.startswith(f"{name}_")}

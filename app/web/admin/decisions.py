@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -69,9 +70,8 @@ def decisions_router(node: Node) -> APIRouter:
         if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MAX_LISTED):
             raise refused([FieldError("limit", "out_of_range", f"must be from 1 to {MAX_LISTED}")])
         caller = caller_in(request.scope)
-        records = await find_by_request(
-            node, request_id, int(limit), lambda record: _concerns(record, caller)
-        )
+        concerns = partial(_concerns, caller=caller)
+        records = await find_by_request(node, request_id, int(limit), concerns)
         return _answer({"items": [await _describe(node, record, caller) for record in records]})
 
     @router.get("/v1/decisions/{id}", response_model=None, responses=answers(DECISION, 200, 404, 410))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
 from functools import lru_cache
 from hashlib import blake2b
@@ -102,31 +102,15 @@ def to_ad_request(
     Cost    about 6 us for one imp with a user.
     """
     known, rate_micros = _answer_currency(bid_request.cur, rates, currency)
-    native: dict[str, NativeForm] = {}
-    expiries_s: dict[str, int] = {}
-    asks: list[Ask] = []
-    without_currency: tuple[str, ...] = ()
     channel = bid_request.site or bid_request.app or bid_request.dooh
     publisher_id = _publisher_of(channel) if channel is not None else ""
-    for imp in bid_request.imp[:MAX_PLACEMENTS]:
-        floor_micros = _floor_micros(imp.bidfloor, imp.bidfloorcur, rates, currency)
-        deals = _deals(imp, rates, currency) if imp.pmp is not None else ()
-        if floor_micros is None and not deals:
-            without_currency += (imp.id,)
-            continue
-        sizes = _sizes(imp.banner) if imp.banner is not None else ()
-        demands = _demands(imp, sizes, native)
-        if demands:
-            known_place = bool(imp.tagid) and (registered is None or registered(imp.tagid))
-            asks.append(_ask(imp, sizes, demands, floor_micros, deals, publisher_id, known_place))
-            if imp.exp > 0:
-                expiries_s[imp.id] = imp.exp
+    offered = _offered(bid_request.imp[:MAX_PLACEMENTS], rates, currency, publisher_id, registered)
     device, not_used = bid_request.device, withheld(bid_request)
-    no_bid = NBR_NO_CURRENCY if known is None else None if asks else NBR_NOTHING_OFFERED
+    no_bid = NBR_NO_CURRENCY if known is None else None if offered.asks else NBR_NOTHING_OFFERED
     return Reading(
         request=AdRequest(
             request_id=bid_request.id,
-            asks=tuple(asks),
+            asks=tuple(offered.asks),
             person=_person(bid_request, now_ms, keys_of) if not_used is None else _nobody(bid_request),
             surroundings=_surroundings(bid_request, channel, ua_parse),
             blocked=_blocked(bid_request),
@@ -139,12 +123,42 @@ def to_ad_request(
         no_bid=no_bid,
         test=bid_request.test == 1,
         tmax_ms=bid_request.tmax,
-        native=native,
-        expiries_s=expiries_s,
+        native=offered.native,
+        expiries_s=offered.expiries_s,
         ip=(device.ip or device.ipv6 or None) if device is not None else None,
         user_agent=(device.ua or None) if device is not None else None,
-        without_currency=without_currency,
+        without_currency=offered.without_currency,
     )
+
+
+class _Offered(Struct):
+    """What the imps of a request offer, and what of them the answer needs, by imp id."""
+
+    asks: list[Ask]
+    native: dict[str, NativeForm]
+    expiries_s: dict[str, int]
+    without_currency: tuple[str, ...] = ()
+
+
+def _offered(
+    imps: Sequence[Imp], rates: Mapping[str, int], currency: str, publisher_id: str,
+    registered: Callable[[str], bool] | None,
+) -> _Offered:  # fmt: skip
+    offered = _Offered([], {}, {})
+    for imp in imps:
+        floor_micros = _floor_micros(imp.bidfloor, imp.bidfloorcur, rates, currency)
+        deals = _deals(imp, rates, currency) if imp.pmp is not None else ()
+        if floor_micros is None and not deals:
+            offered.without_currency += (imp.id,)
+            continue
+        sizes = _sizes(imp.banner) if imp.banner is not None else ()
+        demands = _demands(imp, sizes, offered.native)
+        if demands:
+            known_place = bool(imp.tagid) and (registered is None or registered(imp.tagid))
+            offered.asks.append(_ask(imp, sizes, demands, floor_micros, deals, publisher_id, known_place))
+            if imp.exp > 0:
+                offered.expiries_s[imp.id] = imp.exp
+    return offered
 
 
 def _rate(name: str, rates: Mapping[str, int], own: str) -> int:
