@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -227,9 +228,16 @@ def _unordered(packed: bytes) -> Any:
 
 
 def log_events(data: Path) -> list[dict[str, Any]]:
-    """Read what the nodes of a data directory logged; what is not a log line is passed over."""
-    lines = Path(f"{data}.log").read_text().splitlines()
-    return [msgspec.json.decode(line) for line in lines if line.startswith("{")]
+    """Read what the nodes of a data directory logged.
+
+    What is not a log line is passed over: a library's words, and a line that a kill cut (a write that crosses
+    a page's edge stops there), with the next node's first one behind it.
+    """
+    events = []
+    for line in Path(f"{data}.log").read_text(errors="replace").splitlines():
+        with suppress(msgspec.DecodeError):
+            events.append(msgspec.json.decode(line, type=dict[str, Any]))
+    return events
 
 
 def logged(events: Iterable[dict[str, Any]], name: str) -> list[dict[str, Any]]:
