@@ -14,7 +14,7 @@ import structlog
 
 from app.domain.catalogue import Placement
 from app.domain.lines import Clustered
-from app.flows.grouping import Clustering, Grouped, run_grouping
+from app.flows.grouping import Clustering, run_grouping
 from app.flows.lookalikes import liken
 from app.flows.node import Node
 from app.flows.reporting import in_worker
@@ -33,6 +33,7 @@ async def cluster(node: Node) -> Clustered | None:
         return await _without_clusters(node)
     await asyncio.to_thread(node.decisions.flush)
     asked = Clustering(
+        at_ms=node.now_ms(),
         centroids=clusters.packed(), count=settings.clusters, placement_count=settings.placement_clusters,
         most_changed=settings.clusters_most_changed, least_people=settings.k_anonymity,
         placements={each.id: tuple(_words_of(each)) for each in _placements(node)},
@@ -40,8 +41,7 @@ async def cluster(node: Node) -> Clustered | None:
     )  # fmt: skip
     packed = msgspec.msgpack.encode(asked)
     found = await in_worker(node, run_grouping, settings.data, packed)
-    told = msgspec.msgpack.decode(found, type=Grouped)
-    line = Clustered(at_ms=node.now_ms(), **msgspec.structs.asdict(told))
+    line = msgspec.structs.replace(msgspec.msgpack.decode(found, type=Clustered), at_ms=node.now_ms())
     if not line.placements and line.centroids == asked.centroids and line.people == clusters.people:
         return None
     await node.submit(line)

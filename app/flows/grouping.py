@@ -15,6 +15,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from app.domain.decisions import Record
+from app.domain.lines import Clustered
 from app.domain.requests import MAX_LIT_VALUES
 from app.journal.decisions import DecisionReader
 from app.rules import clustering
@@ -34,6 +35,7 @@ class Clustering(Struct, frozen=True, kw_only=True):
             placement_clusters: those that have one already.
     """
 
+    at_ms: int
     centroids: bytes
     count: int
     placement_count: int
@@ -42,17 +44,6 @@ class Clustering(Struct, frozen=True, kw_only=True):
     placements: dict[str, tuple[str, ...]]
     placement_clusters: dict[str, int]
     seed: int
-
-
-class Grouped(Struct, frozen=True, kw_only=True):
-    """What a `Clustered` line tells, but for its time."""
-
-    centroids: bytes = b""
-    people: tuple[int, ...] = ()
-    placements: tuple[tuple[str, int], ...] = ()
-    sampled: int = 0
-    changed: float = 0.0
-    placements_changed: float = 0.0
 
 
 def run_grouping(data: Path, packed: bytes) -> bytes:
@@ -66,7 +57,7 @@ def run_grouping(data: Path, packed: bytes) -> bytes:
     return msgspec.msgpack.encode(grouped(asked, seen))
 
 
-def grouped(asked: Clustering, seen: Seen) -> Grouped:
+def grouped(asked: Clustering, seen: Seen) -> Clustered:
     """Go on from the clusters there are to those of what was seen."""
     points, before = project_plain(seen.profiles()), _centroids(asked.centroids)[: asked.count]
     points = points[points.any(axis=1)]
@@ -74,22 +65,24 @@ def grouped(asked: Clustering, seen: Seen) -> Grouped:
     return _group_placements(asked, seen, told)
 
 
-def _group_people(asked: Clustering, points: F64, before: F64) -> Grouped:
+def _group_people(asked: Clustering, points: F64, before: F64) -> Clustered:
     wanted = min(asked.count, len(points) // (PEOPLE_PER_CLUSTER * asked.least_people))
     if not len(points) or (wanted < 2 and not len(before)):  # too few to tell of anybody
-        return Grouped(centroids=asked.centroids, people=(0,) * len(before), sampled=len(points))
+        nobody = (0,) * len(before)
+        return Clustered(at_ms=asked.at_ms, centroids=asked.centroids, people=nobody, sampled=len(points))
     if wanted < min(2 * len(before), asked.count):  # in leaps, since each tells many people apart anew
         wanted = len(before)
     after = clustering.grown(points, before, wanted, asked.seed)
     fit = clustering.bounded(points, before, after, asked.most_changed)
     counts = np.bincount(fit.assigned, minlength=len(fit.centroids))
-    return Grouped(
+    return Clustered(
+        at_ms=asked.at_ms,
         centroids=fit.centroids.astype("<f4").tobytes(), sampled=len(points), changed=fit.changed,
         people=tuple(int(count) if count >= asked.least_people else 0 for count in counts),
     )  # fmt: skip
 
 
-def _group_placements(asked: Clustering, seen: Seen, told: Grouped) -> Grouped:
+def _group_placements(asked: Clustering, seen: Seen, told: Clustered) -> Clustered:
     known = [name for name, count in sorted(seen.asked.items()) if count >= LEAST_SEEN]
     count = min(asked.placement_count, len(known) // PLACEMENTS_PER_CLUSTER)
     was = np.array([asked.placement_clusters.get(name, -1) for name in known], dtype=np.int64)

@@ -14,6 +14,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from app.domain.catalogue import Lookalike
+from app.domain.lines import Likened
 from app.domain.requests import USER_KEY_BYTES
 from app.flows.grouping import SAMPLE, Seen
 from app.journal.decisions import DecisionReader
@@ -36,24 +37,11 @@ class Seed(Struct, frozen=True, kw_only=True):
 class Likening(Struct, frozen=True, kw_only=True):
     """What is to be found. Shape: centroids as in a `Clustered` line."""
 
+    at_ms: int
     seeds: list[Seed]
     centroids: bytes
     least_people: int
     seed: int
-
-
-class Found(Struct, frozen=True, kw_only=True):
-    """What a `Likened` line tells, but for its time. Without `by` there is no likeness."""
-
-    audience_id: str
-    by: str = ""
-    weights: bytes = b""
-    threshold: float = 0.0
-    clusters: tuple[int, ...] = ()
-    members: int = 0
-    people: int = 0
-    sampled: int = 0
-    auc: float | None = None
 
 
 def run_likening(data: Path, folder: Path, packed: bytes) -> bytes:
@@ -90,8 +78,8 @@ def _members(folder: Path, seed: Seed, seen: Seen) -> NDArray[np.float64]:
 def _found(
     asked: Likening, seed: Seed, members: NDArray[np.float64], everybody: NDArray[np.float64],
     centroids: NDArray[np.float64],
-) -> Found:  # fmt: skip
-    nothing = Found(audience_id=seed.audience_id, members=0, sampled=len(everybody))
+) -> Likened:  # fmt: skip
+    nothing = Likened(at_ms=asked.at_ms, audience_id=seed.audience_id, members=0, sampled=len(everybody))
     if min(len(members), len(everybody)) < asked.least_people:
         return nothing
     reach = seed.lookalike.reach
@@ -99,16 +87,16 @@ def _found(
         assigned = nearest_plain(everybody, centroids)
         chosen = likeness.clusters_of(nearest_plain(members, centroids), assigned, len(centroids), reach)
         people = int(np.isin(assigned, chosen).sum())
-        found = Found(
-            audience_id=seed.audience_id, by="cluster", clusters=tuple(chosen.tolist()),
+        found = Likened(
+            at_ms=asked.at_ms, audience_id=seed.audience_id, by="cluster", clusters=tuple(chosen.tolist()),
             members=len(members), people=people, sampled=len(everybody),
         )  # fmt: skip
     else:
         model = likeness.modelled(members, everybody, reach)
         people = int((everybody @ model.weights >= model.threshold).sum())
-        found = Found(
-            audience_id=seed.audience_id, by="model", weights=model.weights.astype("<f4").tobytes(),
-            threshold=model.threshold, members=len(members), people=people, sampled=len(everybody),
-            auc=model.auc,
+        found = Likened(
+            at_ms=asked.at_ms, audience_id=seed.audience_id, by="model",
+            weights=model.weights.astype("<f4").tobytes(), threshold=model.threshold, auc=model.auc,
+            members=len(members), people=people, sampled=len(everybody),
         )  # fmt: skip
     return found if people >= asked.least_people else nothing

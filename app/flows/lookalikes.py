@@ -13,7 +13,7 @@ from app.domain.catalogue import Audience
 from app.domain.lines import Likened
 from app.domain.requests import USER_KEY_BYTES, Person
 from app.flows.audiences import FOLDER, is_targetable
-from app.flows.likening import Found, Likening, Seed, Words, run_likening
+from app.flows.likening import Likening, Seed, Words, run_likening
 from app.flows.node import Node
 from app.flows.reporting import in_worker
 from app.journal.lists import read_list
@@ -50,13 +50,13 @@ async def liken(node: Node) -> list[Likened]:
         await asyncio.to_thread(node.decisions.flush)
         state, data = node.state, node.settings.data
         asked = Likening(
-            seeds=seeds, centroids=state.clusters.packed(), least_people=node.settings.k_anonymity,
-            seed=state.position,
+            at_ms=node.now_ms(), seeds=seeds, centroids=state.clusters.packed(),
+            least_people=node.settings.k_anonymity, seed=state.position,
         )  # fmt: skip
         packed = await in_worker(node, run_likening, data, data / FOLDER, msgspec.msgpack.encode(asked))
-        found = msgspec.msgpack.decode(packed, type=list[Found])
+        found = msgspec.msgpack.decode(packed, type=list[Likened])
         told = [each for each in found if each.by or each.audience_id in state.likenesses.lines]
-        lines += [Likened(at_ms=node.now_ms(), **msgspec.structs.asdict(each)) for each in told]
+        lines += [msgspec.structs.replace(each, at_ms=node.now_ms()) for each in told]
     await node.submit_many(lines)
     return lines
 

@@ -174,6 +174,15 @@ def bounded(value: float) -> float:
 
 
 @_kernel
+def stepped(
+    vector: float, squares: float, other: float, gradient: float, advance: float, rates: F64
+) -> tuple[float, float]:
+    """Move one number of a vector by what it was multiplied with, and the squares behind it."""
+    squares = max(squares + advance * other * other, 0.0)
+    return bounded(vector - rate_of(squares, rates) * gradient * other), squares
+
+
+@_kernel
 def step(
     factors: Factors, rows: Indexes, columns: Indexes, met: Met, gradient: float, advance: float, rates: F64
 ) -> None:
@@ -188,22 +197,18 @@ def step(
         field = factors.row_fields[r] - 1
         for kind in range(kinds if field >= 0 else 0):
             for j in range(size if met.column_lit[kind] else 0):
-                other = met.column_sums[field, kind, j]
-                squares = max(factors.row_squares[r, kind, j] + advance * other * other, 0.0)
-                moved = rate_of(squares, rates) * gradient * other
-                factors.row_squares[r, kind, j] = squares
-                vector = np.float64(factors.row_vectors[r, kind, j])
-                factors.row_vectors[r, kind, j] = bounded(vector - moved)
+                factors.row_vectors[r, kind, j], factors.row_squares[r, kind, j] = stepped(
+                    np.float64(factors.row_vectors[r, kind, j]), factors.row_squares[r, kind, j],
+                    met.column_sums[field, kind, j], gradient, advance, rates,
+                )  # fmt: skip
     for c in columns:
         kind = factors.column_fields[c] - 1
         for field in range(fields if kind >= 0 else 0):
             for j in range(size if met.row_lit[field] else 0):
-                other = met.row_sums[field, kind, j]
-                squares = max(factors.column_squares[field, j, c] + advance * other * other, 0.0)
-                moved = rate_of(squares, rates) * gradient * other
-                factors.column_squares[field, j, c] = squares
-                vector = np.float64(factors.column_vectors[field, j, c])
-                factors.column_vectors[field, j, c] = bounded(vector - moved)
+                factors.column_vectors[field, j, c], factors.column_squares[field, j, c] = stepped(
+                    np.float64(factors.column_vectors[field, j, c]), factors.column_squares[field, j, c],
+                    met.row_sums[field, kind, j], gradient, advance, rates,
+                )  # fmt: skip
 
 
 @_kernel

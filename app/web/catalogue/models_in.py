@@ -6,6 +6,7 @@ only when every field alone is sound.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
@@ -62,9 +63,9 @@ class ThingIn(_Model):
         """Name the fields that are kept but do not yet change a decision."""
         return iter(())
 
+    @abstractmethod
     def to_domain(self, identity: str, zone: str) -> Thing:
         """Turn a sound document into the domain's thing; `zone` is the node's default time zone."""
-        raise NotImplementedError
 
 
 class FrequencyCapIn(_Model):
