@@ -181,13 +181,14 @@ def load_model_command(
 ) -> None:
     """Put a trained model into the place of the one that a node has learned so far."""
     from app.flows.loading import load_model
+    from app.web.admin.models import model_document
 
     content = file.read_bytes()
     if url is not None:
         loaded = transfer.post_model(url, _key(key), content)
     else:
         found = _offline(data, lambda node: load_model(node, content))
-        loaded = {"sha256": found.name, "position": found.position, "cells_unknown": found.homeless}
+        loaded = model_document(found)
     print(json.dumps(loaded) if as_json else " ".join(f"{name} {told}" for name, told in loaded.items()))
 
 

@@ -338,10 +338,21 @@ class Clustered(Struct, frozen=True, kw_only=True, array_like=True, tag="cluster
 
 
 class Loaded(Struct, frozen=True, kw_only=True, array_like=True, tag="loaded"):
-    """A trained model takes the place of the one learned so far: a file named by its sha256."""
+    """A trained model takes the place of the one learned so far: a file named by its sha256.
+
+    Where it was made of another file (`of`) and what the journal says since that one's archive ended: it
+    knows the impressions in (after, through], of which `impressions` and `clicks` were learned on top;
+    `homeless` cells of the other file had no place.
+    """
 
     at_ms: int
     name: str
+    of: str = ""
+    after: int = 0
+    through: int = 0
+    impressions: int = 0
+    clicks: int = 0
+    homeless: int = 0
 
 
 class Likened(Struct, frozen=True, kw_only=True, array_like=True, tag="likened"):

@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
+from msgspec.structs import asdict, replace
 
 from app.domain.lines import Loaded
 from app.domain.refusals import Refused
+from app.flows.catching_up import catch_up, check_room
 from app.journal.lists import read_list, remove_lists, write_list
 from app.journal.models import FOLDER, Header, decode_model
 from app.rules.trained import Trained
-from app.state.loading import terms_of
+from app.state.loading import homes_of, terms_of
 from app.state.prepared import Loading, prepare
 
 if TYPE_CHECKING:
@@ -49,31 +51,45 @@ def header_of(data: Path, name: str) -> Header:
 async def load_model(node: Node, content: bytes | bytearray) -> Loading:
     """Put a trained model into the place of the one in use; in force when it returns.
 
-    Safe to send twice: the same model is then taken over anew, without what was learned since.
+    Before, it learns what the journal says since its archive ended. Safe to send twice.
     Errors  Refused `model_damaged`, `model_unfit`, `model_empty`; Busy when the journal cannot take it now.
     """
-    name, trained = await asyncio.to_thread(_checked, content)
-    # Under the catalogue's lock, so that no place is given out between what is made ready and its line.
-    async with node.models_lock, node.catalogue_lock:
-        state, folder = node.state, node.settings.data / FOLDER
-        terms = terms_of(state, trained)
-        prepared = await asyncio.to_thread(prepare, name, trained, terms, state.model.columns)
-        if prepared.homeless == trained.row.size:
-            raise Refused("model_empty", "nothing that the model tells of is known to this node", "body")
+    name, header, trained = await asyncio.to_thread(_checked, content)
+    await asyncio.to_thread(check_room, trained, homes_of(node.state))
+    async with node.models_lock:
+        folder = node.settings.data / FOLDER
         await asyncio.to_thread(write_list, folder, name, content)
+        caught = await catch_up(node, name, header.facts)
+        line = Loaded(at_ms=node.now_ms(), name=name)
+        if caught is not None:
+            line = replace(
+                line, name=caught.name, of=name, after=caught.after, through=caught.through,
+                impressions=caught.impressions, clicks=caught.clicks, homeless=caught.homeless,
+            )  # fmt: skip
+            trained = await asyncio.to_thread(trained_under(node.settings.data), caught.name)
+        await _bring(node, line, trained)
+        loading = node.state.loadings[-1]
+        LOG.info("model_loaded", **asdict(loading))
+        await prune_models(node)
+    return loading
+
+
+async def _bring(node: Node, line: Loaded, trained: Trained) -> None:
+    """Lay a model out beside the one in use, and let a line of the journal change them over."""
+    # Under the catalogue's lock, so that no place is given out between what is made ready and its line.
+    async with node.catalogue_lock:
+        state = node.state
+        terms = terms_of(state, trained)
+        prepared = await asyncio.to_thread(prepare, line.name, trained, terms, state.model.columns)
         former = state.model
         state.arriving = prepared, trained
         del prepared
         try:
-            await node.submit(Loaded(at_ms=node.now_ms(), name=name))
+            await node.submit(replace(line, at_ms=node.now_ms()))
         finally:
             state.arriving = None
         await asyncio.to_thread(former.give_back)  # hundreds of megabytes, and not by the loop
         del former
-        loading = state.loadings[-1]
-        LOG.info("model_loaded", name=name, position=loading.position, homeless=loading.homeless)
-        await prune_models(node)
-    return loading
 
 
 async def prune_models(node: Node) -> None:
@@ -82,8 +98,8 @@ async def prune_models(node: Node) -> None:
     await asyncio.to_thread(remove_lists, node.settings.data / FOLDER, kept)
 
 
-def _checked(content: bytes | bytearray) -> tuple[str, Trained]:
-    return sha256(content).hexdigest(), decode_model(content)[1]
+def _checked(content: bytes | bytearray) -> tuple[str, Header, Trained]:
+    return sha256(content).hexdigest(), *decode_model(content)
 
 
 def _content(folder: Path, name: str) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -120,10 +121,25 @@ class Archived:
             frame, left_out = self._impressions(hour)
             yield Hour(hour, _samples(frame, universe), left_out)
 
-    @property
-    def through_position(self) -> int:
-        """The journal's position up to which the hours tell."""
-        return archive.facts_of(self.folder, self.hours[-1]).through_position
+    def span(self) -> dict[str, Any]:
+        """Tell which of the journal's positions the hours are of, and how to know that journal again.
+
+        Impressions in (after, through]; their clicks up to `clicks_through`. `last_event`: one of them.
+        """
+        last = [hour for hour in self._every if hour <= self.hours[-1] + LATE_HOURS][-1]
+        event: dict[str, Any] | None = None
+        for hour in reversed(self.hours):
+            frame = self._read([hour], "impressions", ("position", "event_id")).tail(1)
+            if frame.height:
+                position, event_id = frame.row(0)
+                event = {"position": position, "event_id": event_id.hex()}
+                break
+        return {
+            "after_position": archive.facts_of(self.folder, self.hours[0]).after_position,
+            "through_position": archive.facts_of(self.folder, self.hours[-1]).through_position,
+            "clicks_through_position": archive.facts_of(self.folder, last).through_position,
+            "last_event": event,
+        }
 
     def _impressions(self, hour: int) -> tuple[pl.DataFrame, dict[str, int]]:
         """Read an hour's impressions that count, with `good`: whether a click counts, null where none came.
@@ -158,8 +174,8 @@ class Archived:
 
 
 _TYPES: dict[str, pl.DataType | type[pl.DataType]] = {
-    "decision_id": pl.Binary, "ad_index": pl.UInt8, "event_id": pl.Binary, "target_id": pl.Binary,
-    "placement": pl.String, "creative": pl.String, "schema_version": pl.Int32,
+    "position": pl.Int64, "decision_id": pl.Binary, "ad_index": pl.UInt8, "event_id": pl.Binary,
+    "target_id": pl.Binary, "placement": pl.String, "creative": pl.String, "schema_version": pl.Int32,
     "rows": pl.List(pl.UInt16), "column_names": pl.List(pl.String), "fate": pl.String,
 }  # fmt: skip
 

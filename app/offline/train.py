@@ -89,7 +89,7 @@ def train_archive(folder: Path, plan: TrainPlan, progress: Progress | None = Non
         raise Refused("no_samples", "no impression of that time may be learned", "archive")
     facts = {
         "from": _time(archived.hours[0]), "to": _time(archived.hours[-1] + 1), "hours": len(archived.hours),
-        "through_position": archived.through_position, "impressions": learning.impressions,
+        **archived.span(), "impressions": learning.impressions,
         "clicks": learning.clicks, "learned": learning.learned, "left_out": left_out,
         "keep": plan.keep, "partitions": plan.partitions, **learning.figures(),
     }  # fmt: skip

@@ -218,11 +218,13 @@ def _settle_click(
     billed, unbilled = charge(state, ad, "click", line.at_ms)
     learned = impression_fate == "learned"
     model, calibration = state.learner_of(ad)
-    taught = learned and not _replaced_since(state, model, impression_position)
+    ours = not _replaced_since(state, model, impression_position)
+    taught = learned and (ours or state.model_knows(impression_position))
     p, p_shown = math.nan, float(record["p_shown"]) if record is not None else math.nan
     if taught:
         p = model.learn(ad.rows, ad.columns, state.prior_of(ad.placement_id), 0.0, 1.0)
         p_shown = p if record is None else p_shown
+    if taught and ours:  # else its impression was told to the curves of the model before
         calibration.clicked(state.row_of(ad.placement_id), p_shown)
     others = learned and not math.isnan(p_shown)
     varied = state.experiments.clicked(state, ad, impression_position, p_shown, billed, learned=others)
@@ -375,7 +377,7 @@ def _unlearn(state: State, record: Any, ad: ServedAd) -> bool:
 
 
 def _replaced_since(state: State, model: Model, position: int) -> bool:
-    """Say whether a trained model came in since an impression: then that is in no cell of it."""
+    """Say whether a trained model came in since an impression: then its p was another model's."""
     return model is state.model and position <= state.model_since
 
 

@@ -5,9 +5,10 @@ What a line's file says never stands in the line: whoever folds gives the state 
 thread), the taking over is one assignment; where nothing was made ready, it is made then. The outcome is the
 same, since both follow from the file and from what the state knows at the line.
 
-From the line on the model goes on learning, from the file's sums. What was learned before is not in it: it is
-not taken back from it, and a click whose impression came before teaches nothing. Calibration, which was of
-the predictions of the model before, begins anew. What exploration doubts follows from the new sums.
+From the line on the model goes on learning, from the file's sums. What was learned before the line by another
+p is not taken back from it; a click whose impression came before teaches where the file knows the impression.
+Calibration, which was of the predictions of the model before, begins anew. What exploration doubts follows
+from the new sums.
 """
 
 from __future__ import annotations
@@ -17,36 +18,31 @@ import struct
 import numpy as np
 
 from app.domain.lines import Loaded
-from app.rules.learner import NOTHING
 from app.rules.trained import Trained
-from app.state.catalogue import Catalogue
-from app.state.prepared import Loading, Terms, prepare
+from app.state.prepared import Homes, Loading, Terms, prepare
 from app.state.receipts import Outcome
 from app.state.state import State
 
 
-def terms_of(state: State, trained: Trained) -> Terms:
+def homes_of(state: State) -> Homes:
+    """Copy where a state keeps what is known of each placement and ad. Cost: a millisecond for 10,000 ads."""
+    catalogue = state.catalogue
+    first = catalogue.first_ad_column
+    columns = {("any", ""): 0, **catalogue.columns.by_key}
+    columns |= {("creative", key): first + at for key, at in catalogue.ads.places.by_key.items()}
+    return Homes(dict(catalogue.rows.by_key), columns)  # type: ignore[arg-type] # keys of any kind, there
+
+
+def terms_of(state: State, trained: Trained, homes: Homes | None = None) -> Terms:
     """Look up where a trained model's cells belong. Cost: some 0.2 us for each of its columns."""
-    rows = trained.row_numbers.copy()
-    shift = np.zeros(rows.size)
+    homes = homes_of(state) if homes is None else homes
+    shift = np.zeros(trained.row_numbers.size)
     shift[0] = trained.prior_logit - state.prior_logit
     for at, placement in trained.placements.items():
-        rows[at] = state.catalogue.rows.by_key.get(placement, NOTHING)
         shift[at] = state.prior_logit - state.prior_of(placement)
-    columns = np.array([_place_of(state.catalogue, name) for name in trained.columns], dtype=np.int32)
     settings, fields = state.settings, state.catalogue.column_fields
-    hyper = state.model.hyper
-    return Terms(rows, columns, shift, hyper, settings.learner, settings.factor_alpha, fields)
-
-
-def _place_of(catalogue: Catalogue, name: tuple[str, str]) -> int:
-    kind, key = name
-    if kind == "any":
-        return 0
-    if kind == "creative":
-        ad = catalogue.ads.places.by_key.get(key)
-        return NOTHING if ad is None else catalogue.first_ad_column + ad
-    return catalogue.columns.by_key.get(name, NOTHING)
+    rows, columns = homes.rows_of(trained), homes.columns_of(trained)
+    return Terms(rows, columns, shift, state.model.hyper, settings.learner, settings.factor_alpha, fields)
 
 
 def take_model(state: State, line: Loaded) -> Outcome:
@@ -63,6 +59,12 @@ def take_model(state: State, line: Loaded) -> Outcome:
         prepared = ready[0]
     state.adopt(prepared.model)
     state.calibration.forget()
-    state.loadings.append(Loading(line.name, state.position, line.at_ms, prepared.homeless))
-    state.mix(struct.pack("<qq", state.position, prepared.homeless), line.name.encode())
+    homeless = line.homeless + prepared.homeless
+    state.loadings.append(
+        Loading(
+            line.name, state.position, line.at_ms, homeless, line.of, line.after, line.through,
+            line.impressions, line.clicks,
+        )
+    )  # fmt: skip
+    state.mix(struct.pack("<qq", state.position, homeless), line.name.encode())
     return Outcome()

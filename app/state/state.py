@@ -154,8 +154,13 @@ class State:
 
     @property
     def model_since(self) -> int:
-        """The position where the model came from a file: what was learned before is not in it. Or 0."""
+        """The position where the model came from a file, or 0."""
         return self.loadings[-1].position if self.loadings else 0
+
+    def model_knows(self, position: int) -> bool:
+        """Say whether an impression from before the model came from a file is in that file."""
+        last = self.loadings[-1]
+        return last.after < position <= last.through
 
     @property
     def kept_since_hour(self) -> int:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 
-from app.domain.lines import Configured, Loaded
+from app.domain.decisions import ServedAd
+from app.domain.ids import HOUR_MS
+from app.domain.lines import Clicked, Configured, Loaded, Shown, key_of
 from app.domain.refusals import Refused
 from app.flows import follow
 from app.flows.feedback import refund
@@ -25,11 +28,14 @@ from app.journal.models import FOLDER, decode_model, encode_model
 from app.journal.reader import SqliteReader
 from app.offline.train import TrainPlan, train_archive
 from app.rules import ftrl
+from app.rules.ftrl import Rates
 from app.rules.trained import Trained
 from app.state.apply import Receipt
+from app.state.loading import terms_of
+from app.state.prepared import prepare
 from app.state.state import State
-from tests.flows.test_reporting import Clock
-from tests.node import COLUMNS, FOLD, Served, ask_for, decide, running_node, send, small_catalogue
+from tests.flows.test_reporting import START_MS, Clock
+from tests.node import COLUMNS, FOLD, Served, ask_for, decide, running_node, send, small_catalogue, tick
 from tests.offline.archives import archive_past, live
 
 
@@ -92,6 +98,7 @@ def test_the_whole_round(tmp_path: Path) -> None:
             assert not np.array_equal(node.state.model.hyper, other), "trained by other rates than the node's"
             before = decide(node, ask_for("plc-1", "plc-2", count=3))
             loading = await load_model(node, content)
+            assert loading.name == loading.of, "nothing was learned since"
             assert (loading.position, loading.homeless) == (node.state.position, 0)
             assert not node.state.calibration.fitted.any()
             trained = decode_model(content)[1]
@@ -155,28 +162,115 @@ def _elsewhere(content: bytes) -> Trained:
     )  # fmt: skip
 
 
-def test_what_was_learned_before_is_neither_taken_back_nor_completed(tmp_path: Path) -> None:
-    """An earlier impression's click counts, is billed and teaches nothing; its refund un-learns nothing."""
+def test_what_happened_since_the_archive_is_learned_before_the_model_is_live(tmp_path: Path) -> None:
+    """Event by event as a plain loop does; later clicks complete it; nothing is un-learned by another's p."""
 
     async def work() -> None:
         clock = Clock()
         async with running_node(tmp_path, clock_ms=clock, things=small_catalogue()) as node:
             content = await lived(node, clock, hours=1)
-            early, other = (decide(node, ask_for(name)).ads[0] for name in ("plc-1", "plc-2"))
-            shown = [await send(node, "impression", ad) for ad in (early, other)]
-            await load_model(node, content)
-            model = known(node.state)["model_n"]
+            since = node.state.position
+            await live(node, clock, hours=1, requests=10, seed=5)
+            early, bad, other = (decide(node, ask_for(name)).ads[0] for name in ("plc-1", "plc-1", "plc-2"))
+            shown = [await send(node, "impression", ad) for ad in (early, bad, other)]
+            taken_back = await send(node, "click", bad)
+            await refund(node, [taken_back.event_id], "test")
+            loading = await load_model(node, content)
+            expected = plainly_learned(node, content, since, without=[bad])
+            assert (loading.impressions, loading.clicks) == (expected.impressions, expected.clicks)
+            assert expected.clicks > 0
+            assert loading.through == loading.position - 1
+            model = node.state.model
+            assert [model.z.tolist(), model.n.tolist()] == [expected.z.tolist(), expected.n.tolist()]
             clicked = await send(node, "click", early)
-            assert (clicked.status, clicked.learned) == ("counted", False)
-            given = await refund(node, [shown[1].event_id, clicked.event_id], "test")
+            assert (clicked.status, clicked.learned) == ("counted", True)
+            before = known(node.state)["model_n"]
+            given = await refund(node, [shown[2].event_id, clicked.event_id], "test")
             assert [getattr(one, "learned", None) for one in given] == [False, False]
-            assert known(node.state)["model_n"] == model
+            assert known(node.state)["model_n"] == before
             late = decide(node, ask_for("plc-1")).ads[0]
             receipts = [await send(node, kind, late) for kind in ("impression", "click")]
             assert all(one.learned for one in receipts)
             given = await refund(node, [receipts[1].event_id], "test")
             assert isinstance(given[0], Receipt)
             assert given[0].learned, "what the loaded model learned it can take back"
+            node.state.check()
+            await settled(node)
+            now = known(node.state)
+        again = State(COLUMNS)
+        again.trained = trained_under(tmp_path)
+        follow.fold(again, SqliteReader(tmp_path / "journal.db"))
+        assert known(again) == now
+
+    asyncio.run(work())
+
+
+class Plain(NamedTuple):
+    """What a model comes to that learns lines one by one."""
+
+    z: NDArray[np.float64]
+    n: NDArray[np.float64]
+    impressions: int
+    clicks: int
+
+
+def plainly_learned(node: Node, content: bytes, since: int, without: list[ServedAd]) -> Plain:
+    """Lay a model out, and have it learn the journal's impressions and clicks behind a position."""
+    trained = decode_model(content)[1]
+    model = prepare("", trained, terms_of(node.state, trained), COLUMNS).model
+    assert trained.rates == Rates(), "a node's own too: so that nothing is made up for"
+    left, told = {key_of(ad) for ad in without}, [0, 0]
+    for entry in SqliteReader(node.settings.data / "journal.db").read(since, 100_000):
+        line = entry.line
+        if isinstance(line, Shown | Clicked) and key_of(line.ad) not in left:
+            is_click = isinstance(line, Clicked)
+            model.learn(
+                line.ad.rows, line.ad.columns, node.state.prior_logit, 1.0 - is_click, float(is_click)
+            )
+            told[is_click] += 1
+    return Plain(model.z, model.n, *told)
+
+
+def test_a_click_after_the_span_that_was_learned_counts_once(tmp_path: Path) -> None:
+    """Training to an earlier hour knows later clicks of its impressions: they are not learned again."""
+
+    async def work() -> None:
+        clock = Clock()
+        async with running_node(tmp_path, clock_ms=clock, things=small_catalogue()) as node:
+            early = [decide(node, ask_for("plc-1")).ads[0] for _ in range(3)]
+            for ad in early:
+                await send(node, "impression", ad)
+            clock.at_ms += HOUR_MS
+            await tick(node)
+            await send(node, "click", early[0])  # archived before the model is trained
+            await archive_past(node, clock)
+            await send(node, "click", early[1])  # not archived yet
+            content = await asyncio.to_thread(learned, tmp_path, TrainPlan(to_ms=START_MS + HOUR_MS))
+            assert decode_model(content)[0].facts["clicks"] == 1
+            loading = await load_model(node, content)
+            assert (loading.impressions, loading.clicks) == (0, 1)
+            third = await send(node, "click", early[2])
+            assert third.learned
+            again = await load_model(node, (tmp_path / FOLDER / loading.name).read_bytes())
+            assert (again.impressions, again.clicks) == (0, 1), "what is in use tells how far it is"
+
+    asyncio.run(work())
+
+
+def test_a_model_of_another_nodes_archive_is_taken_as_it_is(tmp_path: Path) -> None:
+    async def work() -> None:
+        clock = Clock()
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+        async with running_node(tmp_path / "one", clock_ms=clock, things=small_catalogue()) as node:
+            content = await lived(node, clock, hours=1)
+        async with running_node(tmp_path / "two", clock_ms=clock, things=small_catalogue()) as node:
+            shown = decide(node, ask_for("plc-1")).ads[0]
+            await send(node, "impression", shown)
+            loading = await load_model(node, content)
+            assert (loading.of, loading.impressions, loading.through) == ("", 0, 0)
+            clicked = await send(node, "click", shown)
+            assert (clicked.status, clicked.learned) == ("counted", False)
 
     asyncio.run(work())
 

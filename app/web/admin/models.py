@@ -29,24 +29,32 @@ def models_router(node: Node) -> APIRouter:
         openapi_extra={"requestBody": body(_FILE, "application/octet-stream")},
     )  # fmt: skip
     async def post_model(request: Request) -> Response:
-        """Put a trained model into the place of the one learned so far. In force when answered."""
+        """Put a trained model into the place of the one learned so far. In force when answered.
+
+        Before, it learns what happened since its archive ended (`impressions_since`, `clicks_since`), if that
+        was of this node; the journal's last positions before it may be missed.
+        """
         loading = await load_model(node, await read_body(request, MAX_MODEL_BYTES))
-        return Response(_encode(_document(loading)), media_type="application/json")
+        return Response(_encode(model_document(loading)), media_type="application/json")
 
     @router.get("/v1/models", response_model=None, responses=answers(MODELS, 200))
     async def get_models() -> Response:
         """List the models that were loaded, the latest first: that is the one in use."""
-        items = [_document(one) for one in reversed(node.state.loadings)]
+        items = [model_document(one) for one in reversed(node.state.loadings)]
         return Response(_encode({"items": items}), media_type="application/json")
 
     return router
 
 
-def _document(one: Loading) -> dict[str, Any]:
+def model_document(one: Loading) -> dict[str, Any]:
+    """Tell of a loading. `positions_missed` is null where the model is not of this node's journal."""
     at = datetime.fromtimestamp(one.at_ms / 1000, UTC)
     return {
-        "sha256": one.name,
+        "sha256": one.of or one.name,
         "position": one.position,
         "loaded_at": at.isoformat(timespec="milliseconds"),
         "cells_unknown": one.homeless,
+        "impressions_since": one.impressions,
+        "clicks_since": one.clicks,
+        "positions_missed": one.position - 1 - one.through if one.through else None,
     }

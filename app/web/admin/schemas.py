@@ -169,7 +169,8 @@ ATTRIBUTION = _object(
 )  # fmt: skip
 MODEL = _object(
     sha256={"type": "string"}, position=_COUNT, loaded_at={"type": "string", "format": "date-time"},
-    cells_unknown=_COUNT,
+    cells_unknown=_COUNT, impressions_since=_COUNT, clicks_since=_COUNT,
+    positions_missed={"anyOf": [_COUNT, {"type": "null"}]},
 )  # fmt: skip
 MODELS = _object(items=_list(MODEL))
 MEMBERS = _object(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,8 @@ def test_a_model_is_in_force_when_answered_and_listed(server: Server, model: byt
     told = answer.json()
     assert told["position"] > before
     assert told["cells_unknown"] == 0
+    assert told["sha256"] == sha256(model).hexdigest()
+    assert (told["impressions_since"], told["clicks_since"], told["positions_missed"]) == (0, 0, 0)
     assert server.get("/v1/models").json() == {"items": [told]}
 
 
@@ -69,9 +72,9 @@ def test_the_command_loads_into_the_running_node(server: Server, model: bytes, t
     url = f"http://127.0.0.1:{server.port}"
     answer = CliRunner().invoke(commands, ["load-model", str(file), "--url", url, "--key", KEY])
     assert answer.exit_code == 0, answer.output
-    assert "cells_unknown 0" in answer.stdout.splitlines()[-1]
+    assert " cells_unknown 0 " in answer.stdout.splitlines()[-1]
     loadings = server.node.state.loadings
-    assert loadings[-1].name == loadings[-2].name
+    assert loadings[-1].of == loadings[-2].of == sha256(model).hexdigest()
 
 
 @pytest.mark.parametrize(
