@@ -13,13 +13,15 @@ import duckdb
 
 from app.domain.ids import HOUR_MS
 from app.domain.lines import Refunded, Verdict, decode
-from app.flows.tallies import OF_REQUESTS, QUARTER_MS, Tallies
+from app.flows.tallies import MINUTE_MS, OF_REQUESTS, TIMES, Tallies
 from app.journal import archive
 from app.journal.reader import SqliteReader
+from app.rules.evaluation import SMALLEST_P
 from app.rules.splitting import BUCKETS
 
 EVENT_KINDS = ("impressions", "clicks", "conversions")
-_TIMES = ("hour", "day")
+# As `tallies.loss_of` has it.
+_LOSSES = {"impressions": "-ln(1.0 - p)", "clicks": "ln(1.0 - p) - ln(p)", "conversions": "0e0"}
 
 
 def archived_hours(data: Path, reader: SqliteReader) -> list[int]:
@@ -135,20 +137,23 @@ def _tally_events(
     files: list[str],
     between: tuple[int, int],
 ) -> None:
-    names = [name for name in tallies.by if name not in _TIMES]
+    names = [name for name in tallies.by if name not in TIMES]
     dimensions = "".join(f"{name}, " for name in names)
-    quarter = f"at_ms // {QUARTER_MS}" if set(_TIMES) & set(tallies.by) else "0"
+    minute = f"at_ms // {MINUTE_MS}" if set(TIMES) & set(tallies.by) else "0"
+    loss = _LOSSES[kind]
     kept, bound = "", list[Any]()
     if tallies.advertisers is not None:
         kept, bound = " AND list_contains(?, advertiser)", [sorted(tallies.advertisers)]
     query = f"""
-        SELECT {quarter} AS quarter, {dimensions} fate, code, count(*), sum(billed), sum(unbilled), sum(pctr)
+        SELECT {minute} AS minute, {dimensions} fate, code, count(*), sum(billed), sum(unbilled), sum(pctr),
+          sum({loss})
         FROM (
             SELECT event.* REPLACE (
                 CASE WHEN target_id IS NULL THEN fate ELSE 'refunded' END AS fate,
                 CASE WHEN target_id IS NULL THEN event.code ELSE nullif(refunded.code, '') END AS code,
                 variant // {BUCKETS} AS variant
               ),
+              least(greatest(pctr, {SMALLEST_P!r}), {1.0 - SMALLEST_P!r}) AS p,
               CASE WHEN target_id IS NULL THEN billed_micros ELSE 0 END AS billed,
               CASE WHEN target_id IS NULL THEN unbilled_micros ELSE 0 END AS unbilled
             FROM read_parquet(?, union_by_name = true, hive_partitioning = false) AS event
@@ -158,10 +163,10 @@ def _tally_events(
         GROUP BY ALL
     """
     for row in database.execute(query, [files, *between, *bound]).fetchall():
-        fate, code, count, billed, unbilled, pctr = row[-6:]
+        fate, code, count, billed, unbilled, pctr, loss_sum = row[-7:]
         verdict = Verdict(fate, int(billed), int(unbilled), code)
-        named = dict(zip(names, row[1:-6], strict=True))
-        tallies.take_events(row[0] * QUARTER_MS, named, kind, verdict, count, pctr)
+        named = dict(zip(names, row[1:-7], strict=True))
+        tallies.take_events(row[0] * MINUTE_MS, named, kind, verdict, count, pctr, loss_sum)
 
 
 def _tally_requests(
@@ -169,9 +174,9 @@ def _tally_requests(
 ) -> None:
     assert OF_REQUESTS.issuperset(tallies.by)
     query = f"""
-        SELECT at_ms // {QUARTER_MS} AS quarter, placement, sum(requests)
+        SELECT at_ms // {MINUTE_MS} AS minute, placement, sum(requests)
         FROM read_parquet(?, union_by_name = true, hive_partitioning = false)
         WHERE at_ms >= ? AND at_ms < ? GROUP BY ALL
     """
-    for quarter, placement, requests in database.execute(query, [files, *between]).fetchall():
-        tallies.take_requests(quarter * QUARTER_MS, placement, int(requests))
+    for minute, placement, requests in database.execute(query, [files, *between]).fetchall():
+        tallies.take_requests(minute * MINUTE_MS, placement, int(requests))

@@ -6,6 +6,7 @@ know (`reporting`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,23 +17,27 @@ from zoneinfo import ZoneInfo
 from app.domain.decisions import ServedAd
 from app.domain.lines import Clicked, Converted, Shown, Ticked, Verdict
 from app.domain.money import to_decimal
+from app.rules.evaluation import SMALLEST_P
 from app.rules.intervals import wilson
 from app.rules.splitting import seat_of
 
 DIMENSIONS = (
-    "hour", "day", "advertiser", "campaign", "ad_group", "creative", "placement", "publisher", "variant",
+    "minute", "hour", "day", "advertiser", "campaign", "ad_group", "creative", "placement", "publisher",
+    "variant",
 )  # fmt: skip
 # A request is not yet anybody's: only what is known before the auction can tell requests apart.
-OF_REQUESTS = frozenset({"hour", "day", "placement", "publisher"})
+OF_REQUESTS = frozenset({"minute", "hour", "day", "placement", "publisher"})
 MEASURES = (
     "requests", "impressions", "clicks", "conversions", "spend", "unbilled", "ecpm", "ctr", "ctr_low",
-    "ctr_high", "predicted_clicks", "calibration", "cvr", "cvr_low", "cvr_high", "cpa", "gross_impressions",
-    "gross_clicks", "gross_conversions", "net_impressions", "net_clicks", "net_conversions", "invalid",
+    "ctr_high", "predicted_clicks", "calibration", "log_loss", "ne", "cvr", "cvr_low", "cvr_high", "cpa",
+    "gross_impressions", "gross_clicks", "gross_conversions", "net_impressions", "net_clicks",
+    "net_conversions", "invalid",
 )  # fmt: skip
 FORGOTTEN = Verdict("invalid", code="forgotten")
 _COUNTS = {Shown: "impressions", Clicked: "clicks", Converted: "conversions"}
 _COUNTED = frozenset({"learned", "skipped"})
-QUARTER_MS = 900_000  # every time zone is whole quarters of an hour off
+MINUTE_MS = 60_000  # every time zone is whole minutes off, whatever hour and day its clocks show
+TIMES = ("minute", "hour", "day")
 
 Key = tuple[str | int, ...]
 Cell = TypeVar("Cell")
@@ -51,6 +56,7 @@ class Tally:
     spend_micros: int = 0
     unbilled_micros: int = 0
     predicted_clicks: float = 0.0  # added in the journal's order: the same report has the same bits
+    loss: float = 0.0  # of the pCTR, in nats: an impression adds that of no click, its click what it changes
     invalid: dict[str, int] = field(default_factory=dict)
     gross: dict[str, int] = field(default_factory=dict)  # whatever was reported, by kind
     net: dict[str, int] = field(default_factory=dict)  # without what was found invalid, billed or not
@@ -64,6 +70,7 @@ class Tally:
         self.spend_micros += other.spend_micros
         self.unbilled_micros += other.unbilled_micros
         self.predicted_clicks += other.predicted_clicks
+        self.loss += other.loss
         for ours, theirs in ((self.invalid, other.invalid), (self.gross, other.gross), (self.net, other.net)):
             for name, count in theirs.items():
                 ours[name] = ours.get(name, 0) + count
@@ -85,7 +92,7 @@ class Tallies:
         self.advertisers: frozenset[str] | None = None  # that these rows are kept to; None: all
         self._kept: set[str] | None = None  # their creatives
         self.counts_requests = OF_REQUESTS.issuperset(by)
-        self._labels: dict[str, dict[int, str]] = {"hour": {}, "day": {}}
+        self._labels: dict[str, dict[int, str]] = {name: {} for name in TIMES}
         self._parts = [self._part(name) for name in self.by]
 
     def keep_to(self, advertisers: Collection[str]) -> None:
@@ -108,17 +115,19 @@ class Tallies:
         tally = self._row(tuple([part(ad, at_ms) for part in self._parts]))
         if verdict is None:  # its id is older than any token lives, and forgotten
             verdict = FORGOTTEN
-        _count(tally, _COUNTS[type(line)], verdict, 1, ad.pctr)
+        kind = _COUNTS[type(line)]
+        _count(tally, kind, verdict, 1, ad.pctr, loss_of(kind, ad.pctr))
 
     def take_events(
-        self, at_ms: int, named: Mapping[str, str | int], kind: str, verdict: Verdict, count: int, pctr: float
-    ) -> None:
-        """Count many events of one kind and fate, whose sums `verdict` and `pctr` tell.
+        self, at_ms: int, named: Mapping[str, str | int], kind: str, verdict: Verdict, count: int,
+        pctr: float, loss: float,
+    ) -> None:  # fmt: skip
+        """Count many events of one kind and fate, whose sums `verdict`, `pctr` and `loss` tell.
 
-        `named` has the dimensions that are not times; all happened in the quarter of an hour of `at_ms`.
+        `named` has the dimensions that are not times; all happened in the minute of `at_ms`.
         """
         key = tuple([self._label(name, at_ms) if name in self._labels else named[name] for name in self.by])
-        _count(self._row(key), kind, verdict, count, pctr)
+        _count(self._row(key), kind, verdict, count, pctr, loss)
 
     def take_requests(self, at_ms: int, placement_id: str, requests: int) -> None:
         """Count a placement's requests."""
@@ -147,7 +156,7 @@ class Tallies:
     def _part(self, name: str) -> Callable[[ServedAd, int], str | int]:
         """Make the function that reads one dimension off an event."""
         match name:
-            case "hour" | "day":
+            case "minute" | "hour" | "day":
                 return lambda _ad, at_ms: self._label(name, at_ms)
             case "ad_group" | "campaign" | "advertiser":
                 place = ("ad_group", "campaign", "advertiser").index(name)
@@ -169,16 +178,35 @@ class Tallies:
         return placement_id if name == "placement" else self.publishers.get(placement_id, "")
 
     def _label(self, name: str, at_ms: int) -> str:
-        labels, quarter = self._labels[name], at_ms // QUARTER_MS
-        label = labels.get(quarter)
+        labels, minute = self._labels[name], at_ms // MINUTE_MS
+        label = labels.get(minute)
         if label is None:
-            local = datetime.fromtimestamp(quarter * QUARTER_MS / 1000, UTC).astimezone(self.zone)
-            hour = local.replace(minute=0, second=0, microsecond=0)
-            label = labels[quarter] = hour.isoformat() if name == "hour" else local.date().isoformat()
+            local = datetime.fromtimestamp(minute * MINUTE_MS / 1000, UTC).astimezone(self.zone)
+            if name == "hour":
+                local = local.replace(minute=0)
+            label = labels[minute] = local.date().isoformat() if name == "day" else local.isoformat()
         return label
 
 
-def _count(tally: Tally, kind: str, verdict: Verdict, count: int, pctr: float) -> None:
+def loss_of(kind: str, pctr: float) -> float:
+    """Tell what an event adds to the log loss: a click comes on top of its impression. Units: nats.
+
+    >>> round(loss_of("impressions", 0.2) + loss_of("clicks", 0.2), 6) == round(-math.log(0.2), 6)
+    True
+    """
+    p = min(max(pctr, SMALLEST_P), 1.0 - SMALLEST_P)
+    match kind:
+        case "impressions":
+            return -math.log1p(-p)
+        case "clicks":
+            return math.log1p(-p) - math.log(p)
+        case _:
+            return 0.0
+
+
+def _count(
+    tally: Tally, kind: str, verdict: Verdict, count: int, pctr: float, loss: float
+) -> None:  # fmt: skip
     tally.spend_micros += verdict.billed_micros
     tally.unbilled_micros += verdict.unbilled_micros
     if verdict.fate == "held":
@@ -192,6 +220,7 @@ def _count(tally: Tally, kind: str, verdict: Verdict, count: int, pctr: float) -
         tally.invalid[reason] = tally.invalid.get(reason, 0) + count
     if not counted:
         return
+    tally.loss += loss
     match kind:
         case "impressions":
             tally.impressions += count
@@ -205,7 +234,8 @@ def _count(tally: Tally, kind: str, verdict: Verdict, count: int, pctr: float) -
 def measures_of(tally: Tally, counts_requests: bool) -> dict[str, Any]:
     """Write a row's sums and ratios; a ratio of nothing is null.
 
-    Units   money as decimals of the account currency; calibration is predicted / actual clicks.
+    Units   money as decimals of the account currency; calibration is predicted / actual clicks; log loss in
+            nats an impression, ne as a share of that of the row's own click rate.
     """
     low, high = wilson(tally.clicks, tally.impressions)
     cvr_low, cvr_high = wilson(tally.conversions, tally.clicks)
@@ -223,6 +253,8 @@ def measures_of(tally: Tally, counts_requests: bool) -> dict[str, Any]:
         "ctr_high": high,
         "predicted_clicks": predicted,
         "calibration": predicted / tally.clicks if tally.clicks else None,
+        "log_loss": tally.loss / shown if shown else None,
+        "ne": _normalised(tally),
         "cvr": tally.conversions / tally.clicks if tally.clicks else None,
         "cvr_low": cvr_low,
         "cvr_high": cvr_high,
@@ -231,6 +263,15 @@ def measures_of(tally: Tally, counts_requests: bool) -> dict[str, Any]:
         **{f"net_{kind}": tally.net.get(kind, 0) for kind in _COUNTS.values()},
         "invalid": dict(sorted(tally.invalid.items())),
     }
+
+
+def _normalised(tally: Tally) -> float | None:
+    """Divide the log loss by that of always predicting the row's own rate; None where that is 0 or 1."""
+    rate = tally.clicks / tally.impressions if tally.impressions else 0.0
+    if not 0.0 < rate < 1.0:
+        return None
+    entropy = -(rate * math.log(rate) + (1.0 - rate) * math.log1p(-rate))
+    return tally.loss / tally.impressions / entropy
 
 
 def ecpm(spend_micros: int, impressions: int) -> Decimal:

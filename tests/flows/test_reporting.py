@@ -9,6 +9,7 @@ import asyncio
 import csv
 import io
 import json
+import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -109,6 +110,9 @@ def plain_rows(data: Path, by: Iterable[str], zone_ms: int) -> dict[tuple[Any, .
             name = {"Shown": "impressions", "Clicked": "clicks", "Converted": "conversions"}
             rows[key][name[type(line).__name__]] += 1
             rows[key]["predicted"] += line.ad.pctr if isinstance(line, Shown) else 0  # type: ignore[assignment]
+            p = line.ad.pctr
+            losses = {"Shown": -math.log(1 - p), "Clicked": math.log(1 - p) - math.log(p)}
+            rows[key]["loss"] += losses.get(type(line).__name__, 0.0)  # type: ignore[assignment]
         elif verdict.fate != "held":
             rows[key]["invalid:" + (verdict.code or verdict.fate)] += 1
     return rows
@@ -124,6 +128,8 @@ def plain_part(
         return day
     if name == "hour":
         return f"{day}T{rest // 3600:02d}:00:00+09:00"
+    if name == "minute":
+        return f"{day}T{rest // 3600:02d}:{rest % 3600 // 60:02d}:00+09:00"
     if name == "placement":
         return placement
     if name == "publisher":
@@ -180,6 +186,11 @@ def compare(row: dict[str, Any], expected: Counter[str], counts_requests: bool) 
         assert row["ctr_low"] <= min(1, row["ctr"]) <= row["ctr_high"]
         exact = Decimal(expected["spend_micros"]) / row["impressions"] / 1000
         assert abs(row["ecpm"] - exact) <= Decimal("0.0000005")
+    if 0 < row["clicks"] < row["impressions"]:
+        rate = row["clicks"] / row["impressions"]
+        entropy = -rate * math.log(rate) - (1 - rate) * math.log(1 - rate)
+        assert float(row["log_loss"]) == pytest.approx(expected["loss"] / row["impressions"])
+        assert float(row["ne"]) == pytest.approx(float(row["log_loss"]) / entropy)
     if row["clicks"]:
         assert float(row["calibration"]) == pytest.approx(float(row["predicted_clicks"]) / row["clicks"])
 

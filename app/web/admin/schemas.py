@@ -79,6 +79,8 @@ _MEASURES: Schema = {
     **dict.fromkeys(("ecpm", "ctr", "ctr_low", "ctr_high"), _NULLABLE_NUMBER),
     "predicted_clicks": {"type": "number"},
     "calibration": _NULLABLE_NUMBER,
+    "log_loss": {**_NULLABLE_NUMBER, "description": "Of the pCTR that was told, in nats an impression"},
+    "ne": {**_NULLABLE_NUMBER, "description": "The log loss over that of the row's own click rate"},
     "cvr": _NULLABLE_NUMBER,
     "cvr_low": _NULLABLE_NUMBER,
     "cvr_high": _NULLABLE_NUMBER,

@@ -20,7 +20,8 @@ from tests.web.admin.conftest import HEADERS, KEY
 
 MEASURES = {
     "requests", "impressions", "clicks", "conversions", "spend", "unbilled", "ecpm", "ctr", "ctr_low",
-    "ctr_high", "predicted_clicks", "calibration", "cvr", "cvr_low", "cvr_high", "cpa", "invalid",
+    "ctr_high", "predicted_clicks", "calibration", "log_loss", "ne", "cvr", "cvr_low", "cvr_high", "cpa",
+    "invalid",
     "gross_impressions", "gross_clicks", "gross_conversions",
     "net_impressions", "net_clicks", "net_conversions",
 }  # fmt: skip
