@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import gc
 import hashlib
+import hmac
 import os
 import secrets
 import signal
@@ -224,10 +225,13 @@ async def serve(settings: Settings, data: Path, listen: Listen, on_ready: Callab
         public_url, admin_url = url_of(host, public), url_of(admin_host, admin)
         key, key_hash = admin_key(settings, data)
         async with open_node(settings, data, public_url, loopback=is_loopback(host)) as node:
-            tokens = Tokens(token_masters(data), settings.lives_s(), secrets.token_bytes(8))
+            masters = token_masters(data)
+            tokens = Tokens(masters, settings.lives_s(), secrets.token_bytes(8))
             links = Links(node.settings.public_url, tokens)
             ads = AdsDoor(node, links, tokens, admin=True, explain=explain)
-            admin_port = admin_app(node, admin_key_hash=key_hash, ads_door=ads)
+            admin_port = admin_app(
+                node, admin_key_hash=key_hash, ads_door=ads, console_secret=console_secret(masters)
+            )
             servers = [server_of(app, node) for app in (public_app(node, tokens, links), admin_port)]
             stopping = asyncio.Event()
             for one in (signal.SIGINT, signal.SIGTERM):
@@ -316,6 +320,11 @@ def token_masters(data: Path) -> list[bytes]:
     if not path.exists():
         write_secret(path, secrets.token_hex(32) + "\n")
     return [bytes.fromhex(line) for line in path.read_text().split()]
+
+
+def console_secret(masters: list[bytes]) -> bytes:
+    """Derive what signs the console's sessions, which thus outlive a restart, from the newest master."""
+    return hmac.digest(masters[0], b"adjudge console sessions", "sha256")
 
 
 def user_keys(settings: Settings, data: Path) -> UserKeys:

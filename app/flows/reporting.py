@@ -189,7 +189,7 @@ def to_csv(tallies: Tallies) -> bytes:
     writer = csv.writer(text)
     writer.writerow([*tallies.by, *MEASURES])
     for key, tally in sorted(tallies.rows.items()):
-        writer.writerow([*map(_plain_cell, key), *_measure_cells(tally, tallies.counts_requests)])
+        writer.writerow([*map(plain_cell, key), *_measure_cells(tally, tallies.counts_requests)])
     return text.getvalue().encode()
 
 
@@ -199,7 +199,7 @@ def _measure_cells(tally: Tally, counts_requests: bool) -> list[Any]:
     return [measures[name] for name in MEASURES]
 
 
-def _plain_cell(part: str | int) -> str | int:
+def plain_cell(part: str | int) -> str | int:
     """Keep a name that a stranger chose (an unregistered placement's) from being run as a formula."""
     if isinstance(part, int) or ID_PATTERN.fullmatch(part) or not part.startswith(("=", "+", "-", "@", "\t")):
         return part

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Sequence
 from time import perf_counter
 
@@ -41,6 +42,8 @@ from app.web.ads import AdsDoor
 from app.web.asgi import Answer, Asked, Door
 from app.web.catalogue.parsing import path
 from app.web.catalogue.routes import catalogue_router
+from app.web.console import console_app
+from app.web.console.pages import ROOT
 from app.web.explain import explain
 from app.web.health import health_routes
 from app.web.problems import problem, refusal
@@ -57,10 +60,12 @@ def admin_app(
     admin_key_hash: bytes,
     ads_door: AdsDoor | None = None,
     extra_routes: Sequence[BaseRoute] = (),
+    console_secret: bytes | None = None,
 ) -> FastAPI:
     """Build the admin port over a node.
 
-    `ads_door` answers /v1/ads with `explain` and `at`; `extra_routes` are doors that count for themselves.
+    `ads_door` answers /v1/ads with `explain` and `at`; `extra_routes` are doors that count for themselves;
+    `console_secret` signs the console's sessions, which end with the node where there is none.
     """
     app = FastAPI(
         title="Adjudge, admin port", version=__version__, description=_DESCRIPTION, docs_url=None,
@@ -77,6 +82,8 @@ def admin_app(
     app.router.routes.extend(
         [*health_routes(node), Route("/metrics", metrics(node), name="metrics"), *docs_routes()]
     )
+    console = console_app(node, admin_key_hash, console_secret or secrets.token_bytes(32))
+    app.router.routes.extend([Route(ROOT, console), Route(ROOT + "/{page:path}", console)])
     zone = node.settings.fold.time_zone
     routers = (
         catalogue_router(node, zone),

@@ -26,6 +26,7 @@ OPEN_PATHS = frozenset(
     {"/healthz", "/readyz", "/docs", "/openapi.json", "/openapi-public.json", "/console/login"}
 )
 OPEN_FOLDERS = ("/docs/", "/console/static/")
+CONSOLE = "/console"  # has a guard of its own, which asks for a session in place of a key
 LOOPBACK_PATHS = frozenset({"/metrics"})
 # A proxy on this machine stands before somebody else, whatever address it speaks from.
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
@@ -105,7 +106,8 @@ def is_open(scope: Scope) -> bool:
     if scope["type"] != "http":
         return False
     path: str = scope["path"]
-    return _is_public(path) or (path in LOOPBACK_PATHS and _is_local(scope))
+    guarded = path == CONSOLE or path.startswith(f"{CONSOLE}/")
+    return guarded or _is_public(path) or (path in LOOPBACK_PATHS and _is_local(scope))
 
 
 def is_stateless(path: str) -> bool:

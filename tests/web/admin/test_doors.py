@@ -36,14 +36,18 @@ PATHS = [
     ("GET",  "/openapi.json",                  200, 200, "what the page shows"),
     ("GET",  "/openapi-public.json",           200, 200, "what the page shows"),
     ("GET",  "/metrics",                       200, 200, "the tests come from loopback"),
-    ("GET",  "/console/login",                 404, 404, "needs none, comes later"),
-    ("GET",  "/console/static/x.css",          404, 404, "needs none, comes later"),
+    ("GET",  "/console/login",                 200, 200, "a form for the key"),
+    ("GET",  "/console/static/console.css",    200, 200, "what the login loads"),
+    ("GET",  "/console/static/x.css",          404, 404, "no such file"),
+    ("GET",  "/console/static/../sessions.py", 404, 404, "an open folder opens nothing else"),
     ("GET",  "/docs/files/../../v1/reports",   404, 404, "an open folder opens nothing else"),
     ("GET",  "/docs/files/%2e%2e/%2e%2e/__init__.py", 404, 404, "nor the disk"),
     ("GET",  "/",                              401, 404, "unknown"),
     ("GET",  "/nothing/here",                  401, 404, "unknown: the same answer as a known one"),
     ("POST", "/nothing/here",                  401, 404, "unknown"),
-    ("GET",  "/console",                       401, 404, "comes later"),
+    ("GET",  "/console",                       303, 303, "people are sent to the login"),
+    ("GET",  "/console/nothing",               303, 303, "unknown: the same answer as a known one"),
+    ("GET",  "/consolex",                      401, 404, "not the console"),
     ("GET",  "/v1/keys",                       401, 200, "who may come in"),
     ("GET",  "/v1/keys/none",                  401, 404, "no such key"),
     ("GET",  "/v1/campaigns/c-1/delivery",     401, 200, ""),
@@ -71,7 +75,7 @@ def test_what_stands_where(
     bare, keyed = server.ask(method, path, headers={}), server.ask(method, path)
     assert (bare.status, keyed.status) == (without, with_key), why
     for answer in (bare, keyed):
-        if answer.status >= 400 and not path.startswith("/docs"):
+        if answer.status >= 400 and not path.startswith(("/docs", "/console/")):
             assert answer.headers["content-type"] == PROBLEM
             assert answer.json()["status"] == answer.status
     if without == 401:

@@ -1,0 +1,82 @@
+"""Puts the console together: the guard, the pages, the files, and how refusals look to people."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from app.domain.refusals import Busy, Refused
+from app.flows.node import Node
+from app.web.console.frame import HERE, Frame, page, refused_page
+from app.web.console.guard import Guard
+from app.web.console.login import login_routes
+from app.web.console.overview import overview
+from app.web.console.pages import ROOT
+from app.web.console.sessions import Sessions
+from app.web.console.system import system
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def console_app(node: Node, admin_key_hash: bytes, secret: bytes) -> Starlette:
+    """Build the console over a node; sessions are signed with `secret`."""
+    sessions = Sessions(node, admin_key_hash, secret)
+    app = Starlette(
+        routes=[*login_routes(node, sessions), *_page_routes(), _files()],
+        middleware=[Middleware(Guard, sessions=sessions)],
+        exception_handlers={
+            Refused: _refused,
+            Busy: _refused,
+            404: _not_found,
+            405: _not_found,
+        },
+    )
+    app.router.redirect_slashes = False
+    app.state.frame = Frame(node)
+    return app
+
+
+def _page_routes() -> list[BaseRoute]:
+    return [
+        Route(f"{ROOT}/overview", overview),
+        Route(f"{ROOT}/system", system),
+    ]
+
+
+class _Files(StaticFiles):
+    """The console's own files. They are asked for by their content (`static`), so they never go stale."""
+
+    def file_response(
+        self, full_path: object, stat_result: object, scope: Scope, status_code: int = 200
+    ) -> Response:
+        answer: Response = super().file_response(full_path, stat_result, scope, status_code)  # type: ignore[arg-type]
+        kept = b"v=" in scope["query_string"]
+        answer.headers["Cache-Control"] = "public, max-age=31536000, immutable" if kept else "no-cache"
+        return answer
+
+
+def _files() -> Mount:
+    return Mount(f"{ROOT}/static", _Files(directory=HERE / "static"))
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused | Busy)
+    return refused_page(request, error)
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        return page(
+            request, "refused.html", status=405, title="Method Not Allowed", code="method_not_allowed",
+            told=f"{request.method} is not taken here.",
+        )  # fmt: skip
+    return refused_page(request, Refused("not_found", "There is nothing here."))

@@ -1,0 +1,159 @@
+// Draws charts from their numbers, turns times to the viewer's zone, and keeps live parts quiet while nobody looks.
+"use strict";
+(() => {
+  const charts = new Map(); // id of a figure → {plot, root, shape}
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+
+  const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const faint = (colour) => colour + "22";
+
+  function dataOf(chart) {
+    const columns = [chart.x, ...Object.values(chart.series)];
+    for (const value of Object.values(chart.limits)) columns.push(chart.x.map(() => value));
+    return columns;
+  }
+
+  // A reader of another shape (another number of series) needs another plot; the same one takes new numbers.
+  const shapeOf = (chart) => JSON.stringify([Object.keys(chart.series), Object.keys(chart.limits), chart.style, chart.zone, chart.unit, dark.matches]);
+
+  function written(value, decimals) {
+    if (value == null) return "–";
+    if (decimals != null) return value.toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+    return value.toLocaleString("en", { maximumSignificantDigits: Math.abs(value) >= 1000 ? 6 : 3 });
+  }
+
+  function seriesOf(chart) {
+    const colours = [1, 2, 3, 4, 5, 6].map((n) => ink("--series-" + n));
+    const edges = new Set(chart.bands.flat());
+    let next = 0;
+    const colourOf = {};
+    const lines = Object.keys(chart.series).map((name) => {
+      const edge = edges.has(name);
+      const colour = edge ? colours[0] : colours[next++ % colours.length];
+      colourOf[name] = colour;
+      const line = {
+        label: name, stroke: edge ? faint(colour) : colour, width: edge ? 1 : 1.75,
+        points: { show: chart.style === "points" || chart.x.length < 2, size: 6 },
+        value: (_plot, value) => written(value, chart.decimals),
+      };
+      if (chart.dashed.includes(name)) line.dash = [5, 4];
+      if (chart.style === "points" && !edge && !chart.dashed.includes(name)) line.paths = () => null;
+      if (chart.style === "bars") { line.paths = uPlot.paths.bars({ size: [0.75, 60] }); line.fill = faint(colour); }
+      if (chart.style === "steps") line.paths = uPlot.paths.stepped({ align: 1 });
+      return line;
+    });
+    for (const name of Object.keys(chart.limits)) {
+      lines.push({ label: name, stroke: ink("--bad"), width: 1, dash: [2, 3], points: { show: false }, value: (_plot, value) => written(value, chart.decimals) });
+    }
+    return lines;
+  }
+
+  function drawMarks(plot) {
+    const { ctx } = plot;
+    const ratio = devicePixelRatio || 1;
+    ctx.save();
+    ctx.strokeStyle = ink("--mark");
+    ctx.fillStyle = ink("--quiet");
+    ctx.font = `${11 * ratio}px system-ui, sans-serif`;
+    ctx.setLineDash([3 * ratio, 3 * ratio]);
+    let free = -Infinity; // labels do not overlap; the table has them all
+    for (const mark of plot.marks ?? []) {
+      const x = plot.valToPos(mark.at_s, "x", true);
+      if (x < plot.bbox.left || x > plot.bbox.left + plot.bbox.width) continue;
+      ctx.beginPath();
+      ctx.moveTo(x, plot.bbox.top);
+      ctx.lineTo(x, plot.bbox.top + plot.bbox.height);
+      ctx.stroke();
+      const width = ctx.measureText(mark.label).width;
+      if (x > free && x + 4 * ratio + width < plot.bbox.left + plot.bbox.width) {
+        ctx.fillText(mark.label, x + 4 * ratio, plot.bbox.top + 11 * ratio);
+        free = x + 12 * ratio + width;
+      }
+    }
+    ctx.restore();
+  }
+
+  function optionsOf(chart, box) {
+    const axis = { stroke: ink("--quiet"), grid: { stroke: ink("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+    const names = Object.keys(chart.series);
+    const ofTime = chart.x_name === "time";
+    const options = {
+      width: Math.max(200, box.clientWidth), height: Number(box.dataset.height) || 200,
+      series: [{ label: ofTime ? "time" : chart.x_name, value: ofTime ? undefined : (_plot, value) => written(value) }, ...seriesOf(chart)],
+      bands: chart.bands.map(([low, high]) => ({ series: [names.indexOf(high) + 1, names.indexOf(low) + 1], fill: faint(ink("--series-1")) })),
+      scales: { x: { time: ofTime }, y: { range: (_plot, low, high) => {
+        if (low == null) return [0, 1];
+        const top = Math.max(high, ...Object.values(chart.limits).filter((limit) => limit <= 2.5 * high || high === 0));
+        const bottom = low >= 0 && low < top * 0.6 ? 0 : low - (top - low) * 0.1;
+        return [bottom, top === bottom ? bottom + 1 : top + (top - bottom) * 0.08];
+      } } },
+      axes: [{ ...axis, space: 70 }, { ...axis, size: 56, values: (_plot, values) => values.map((value) => written(value)) }],
+      cursor: { drag: { x: true, y: false }, points: { size: 6 } },
+      hooks: { draw: [drawMarks] },
+    };
+    if (chart.zone) options.tzDate = (stamp) => uPlot.tzDate(new Date(stamp * 1000), chart.zone);
+    return options;
+  }
+
+  function draw(box) {
+    const id = box.closest("figure").id;
+    const chart = JSON.parse(box.dataset.chart);
+    const shape = shapeOf(chart);
+    const known = charts.get(id);
+    if (known && known.shape === shape) {
+      if (known.plot.root.parentNode !== box) box.replaceChildren(known.plot.root);
+      known.plot.marks = chart.marks;
+      known.plot.setData(dataOf(chart));
+      return;
+    }
+    known?.plot.destroy();
+    box.replaceChildren();
+    const plot = new uPlot(optionsOf(chart, box), dataOf(chart), box);
+    plot.marks = chart.marks;
+    charts.set(id, { plot, shape });
+  }
+
+  const told = new Intl.DateTimeFormat("sv", { dateStyle: "short", timeStyle: "medium" });
+
+  function dress(root) {
+    for (const box of root.querySelectorAll("[data-chart]")) draw(box);
+    for (const time of root.querySelectorAll("time:not([data-fixed])")) {
+      time.textContent = told.format(new Date(time.dateTime));
+    }
+  }
+
+  function redraw() {
+    for (const { plot } of charts.values()) plot.destroy();
+    charts.clear();
+    dress(document);
+  }
+
+  const opened = new Map(); // id of details in a live part → what it holds, while the part is exchanged
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (event.target.matches("[data-live]") && document.hidden) event.preventDefault();
+  });
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    opened.clear();
+    for (const each of event.detail.target.querySelectorAll("details[open][id]")) {
+      opened.set(each.id, [...each.children].filter((child) => child.matches(".late")));
+    }
+  });
+  document.addEventListener("htmx:afterSwap", (event) => {
+    for (const [id, late] of opened) {
+      const details = document.getElementById(id);
+      if (!details) continue;
+      details.open = true;
+      late.forEach((child) => details.querySelector(".late")?.replaceWith(child));
+    }
+    opened.clear();
+    dress(event.detail.target);
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) document.querySelectorAll("[data-live]").forEach((part) => htmx.trigger(part, "seen"));
+  });
+
+  let width = innerWidth;
+  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; redraw(); } });
+  dark.addEventListener("change", redraw);
+  dress(document);
+})();
