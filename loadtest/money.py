@@ -48,7 +48,7 @@ from app.domain.lines import (
     Ticked,
     Verdict,
 )
-from app.flows.reporting import Asked, run_report
+from app.flows.reporting import Asked, run_reports
 from app.flows.traffic import refund_of
 from app.journal.protocol import Committed
 from app.journal.sqlite import SqliteJournal
@@ -261,7 +261,8 @@ def report(data: Path, simulation: Simulation, by: tuple[str, ...]) -> dict[str,
         parents[creative_id] = (group.id, campaign.id, campaign.advertiser_id)
     pack = msgspec.msgpack.encode
     asked = Asked(from_ms=0, to_ms=2**53, by=by)
-    body = run_report(data, simulation.state.position, pack(asked), [pack(parents)], pack({"plc-1": "pub-1"}))
+    packed = pack([asked]), [pack(parents)], pack({"plc-1": "pub-1"})
+    body = run_reports(data, simulation.state.position, *packed)[0]
     return json.loads(body, parse_float=Decimal)  # type: ignore[no-any-return]
 
 

@@ -144,6 +144,8 @@ def _tally_events(
     kept, bound = "", list[Any]()
     if tallies.advertisers is not None:
         kept, bound = " AND list_contains(?, advertiser)", [sorted(tallies.advertisers)]
+    if tallies.only is not None:
+        kept, bound = f"{kept} AND {tallies.only[0]} = ?", [*bound, tallies.only[1]]
     query = f"""
         SELECT {minute} AS minute, {dimensions} fate, code, count(*), sum(billed), sum(unbilled), sum(pctr),
           sum({loss})

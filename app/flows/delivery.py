@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from app.domain.catalogue import AdGroup, Campaign
 from app.domain.decisions import REASON_CODES
@@ -45,6 +46,16 @@ async def delivery_of(node: Node, campaign_id: str) -> Delivery:
 
     Errors  Refused `not_found`; Busy when no worker is left to read the funnel.
     """
+    found = delivery_now(node, campaign_id)
+    losses = await funnel(node, campaign_id, found.funnel_from_ms, node.now_ms() + 1)
+    return replace(found, funnel={code: count for code, count in losses.items() if count and code})
+
+
+def delivery_now(node: Node, campaign_id: str) -> Delivery:
+    """Look at one campaign as it delivers now, but for its funnel, which must be read.
+
+    Errors  Refused `not_found`.
+    """
     state, catalogue = node.state, node.state.catalogue
     campaign = catalogue.get("campaign", campaign_id)
     if not isinstance(campaign, Campaign):
@@ -63,11 +74,9 @@ async def delivery_of(node: Node, campaign_id: str) -> Delivery:
                 standing=REASON_CODES[int(state.group_standing[place])],
             )
         )  # fmt: skip
-    from_ms = int(day_segments(campaign.time_zone, campaign.time_zone, day).start_ms[0])
     plan = state.pacing.plan_of(at, state.clock_ms, state.supply, state.group_standing)
-    at_ms, spent = state.clock_ms, int(catalogue.campaign_accounts.spent[at])
-    losses = await funnel(node, campaign_id, from_ms, node.now_ms() + 1)  # behind all that must agree
     return Delivery(
-        campaign=campaign, at_ms=at_ms, spent=spent, plan=plan, groups=groups, funnel_from_ms=from_ms,
-        funnel={code: count for code, count in losses.items() if count and code},
+        campaign=campaign, at_ms=state.clock_ms, spent=int(catalogue.campaign_accounts.spent[at]), plan=plan,
+        groups=groups, funnel={},
+        funnel_from_ms=int(day_segments(campaign.time_zone, campaign.time_zone, day).start_ms[0]),
     )  # fmt: skip

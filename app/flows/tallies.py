@@ -91,6 +91,7 @@ class Tallies:
         self.rows: dict[Key, Tally] = {}
         self.advertisers: frozenset[str] | None = None  # that these rows are kept to; None: all
         self._kept: set[str] | None = None  # their creatives
+        self.only: tuple[str, str] | None = None  # a dimension, and the one value of it that is told of
         self.counts_requests = OF_REQUESTS.issuperset(by)
         self._labels: dict[str, dict[int, str]] = {name: {} for name in TIMES}
         self._parts = [self._part(name) for name in self.by]
@@ -101,9 +102,17 @@ class Tallies:
         own = self.advertisers = frozenset(advertisers)
         self._kept = {creative for creative, above in self.parents.items() if above[2] in own}
 
+    def keep_only(self, name: str, identity: str) -> None:
+        """Tell of what one dimension names alone; of requests only where that is known before the auction."""
+        self.only = name, identity
+        self._of_only = self._part(name)
+        self.counts_requests = self.counts_requests and name in OF_REQUESTS
+
     def tells_of(self, ad: ServedAd) -> bool:
         """Say whether an ad's events belong into these rows."""
-        return self._kept is None or ad.creative_id in self._kept
+        if self._kept is not None and ad.creative_id not in self._kept:
+            return False
+        return self.only is None or self._of_only(ad, 0) == self.only[1]
 
     def take(self, at_ms: int, line: Shown | Clicked | Converted, verdict: Verdict | None) -> None:
         """Count one event as the fold judged it.
@@ -131,6 +140,8 @@ class Tallies:
 
     def take_requests(self, at_ms: int, placement_id: str, requests: int) -> None:
         """Count a placement's requests."""
+        if self.only is not None and self._tick_part(self.only[0], placement_id, at_ms) != self.only[1]:
+            return
         self._row(
             tuple([self._tick_part(name, placement_id, at_ms) for name in self.by])
         ).requests += requests

@@ -61,7 +61,7 @@ class SqliteReader:
     def first_ms(self) -> int | None:
         """The time of the oldest line still kept; None when there is none."""
         first = self.first_position
-        return self._time_at(first) if first else None
+        return self.time_at(first) if first else None
 
     @property
     def verdicts_through(self) -> int:
@@ -117,6 +117,26 @@ class SqliteReader:
             yield rows
             after = rows[-1][0]
 
+    def scan_back(
+        self, upto: int, kinds: Sequence[str], limit: int = SCAN_LINES
+    ) -> Iterator[list[tuple[int, int, bytes]]]:
+        """Read the lines of some kinds from `upto` back to the first kept, the latest first.
+
+        Each batch is what `limit` places of the journal hold of them, maybe nothing: whoever looks for
+        something rare can stop when it has taken long enough.
+        """
+        marks = ",".join("?" * len(kinds))
+        query = (
+            f"SELECT position, at_ms, body FROM lines WHERE position > ? AND position <= ?"
+            f" AND kind IN ({marks}) ORDER BY position DESC"
+        )
+        first = self.trimmed_through
+        while upto > first:
+            after = max(first, upto - limit)
+            found = self._readers.get().execute(query, (after, upto, *kinds)).fetchall()
+            yield cast(list[tuple[int, int, bytes]], found)
+            upto = after
+
     def verdicts(self, event_ids: Iterable[bytes]) -> dict[bytes, Verdict]:
         """Look up the verdicts of many events; one that is unknown or not yet judged is left out.
 
@@ -143,11 +163,11 @@ class SqliteReader:
         Cost    some twenty look-ups: times never fall with the position, so no index is kept on them.
         """
         low, high = self.first_position, self.last_position
-        if high == 0 or self._time_at(low) > at_ms:
+        if high == 0 or self.time_at(low) > at_ms:
             return max(0, low - 1)
         while low < high:
             middle = (low + high + 1) // 2
-            if self._time_at(middle) <= at_ms:
+            if self.time_at(middle) <= at_ms:
                 low = middle
             else:
                 high = middle - 1
@@ -155,13 +175,14 @@ class SqliteReader:
 
     def last_ms(self) -> int:
         """The time of the last line; 0 when there is none."""
-        return self._time_at(self.last_position)
+        return self.time_at(self.last_position)
 
     def close(self) -> None:
         """Close every thread's connection."""
         self._readers.close()
 
-    def _time_at(self, position: int) -> int:
+    def time_at(self, position: int) -> int:
+        """The time of a line; 0 where it is not kept."""
         return self._number("SELECT at_ms FROM lines WHERE position = ?", position)
 
     def _number(self, query: str, *bindings: int) -> int:

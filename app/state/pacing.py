@@ -171,7 +171,7 @@ class Pacing:
         zone = terms.zone
         day = np.array([moment.day for moment in moments], dtype=np.int64)[zone]
         weight, now, here_s, later, hour = (np.zeros(n) for _ in range(5))
-        shapes = self._shapes(supply)
+        shapes = self.shapes(supply)
         for each in np.unique(zone):
             mine = np.flatnonzero(zone == each)
             segments = pacing.day_segments(catalogue.zones[each], catalogue.zones[0], int(moments[each].day))
@@ -276,7 +276,7 @@ class Pacing:
             known = self._known = terms_of(self.catalogue, self.count)
         return known
 
-    def _shapes(self, supply: Supply) -> NDArray[np.float64]:
+    def shapes(self, supply: Supply) -> NDArray[np.float64]:
         """Give the shape of the week's traffic for every set of placements that campaigns name.
 
         Shape   (sets, 168), each of mean 1; worked out when an hour was closed or the catalogue changed.
@@ -291,9 +291,18 @@ class Pacing:
 
     def plan_of(self, at: int, at_ms: int, supply: Supply, standing: NDArray[np.uint8]) -> Plan:
         """Tell one campaign's plan at a time, as the tick would lay it."""
+        return self.plans_of([at], at_ms, supply, standing)[0]
+
+    def plans_of(
+        self, ats: Iterable[int], at_ms: int, supply: Supply, standing: NDArray[np.uint8]
+    ) -> list[Plan]:
+        """Tell several campaigns' plans at a time, at the cost of looking once."""
         self._make_room()
         moments = [moment_at(zone, at_ms) for zone in self.catalogue.zones]
         look = self._look(at_ms, moments, supply, standing)
+        return [self._plan(at, look) for at in ats]
+
+    def _plan(self, at: int, look: _Look) -> Plan:
         paced = math.isfinite(look.aim[at])
         limited = math.isfinite(look.allowance[at])
         full = float(look.full[at])

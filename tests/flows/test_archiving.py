@@ -59,7 +59,8 @@ async def told(node: Node) -> list[Any]:
     for from_ms, to_ms in SPANS_MS:
         for number, by in enumerate(CHOICES):
             advertisers = (None, ("adv-1",), None, ("another",))[number % 4]
-            asked = Asked(from_ms=from_ms, to_ms=to_ms, by=by, advertisers=advertisers)
+            only = (None, None, ("campaign", "c-1"), None, ("placement", "plc-2"))[number % 5]
+            asked = Asked(from_ms=from_ms, to_ms=to_ms, by=by, advertisers=advertisers, only=only)
             answers.append(json.loads(await report(node, asked), parse_float=Decimal))
     return answers
 

@@ -18,6 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.domain.decisions import ServedAd
@@ -34,7 +35,7 @@ from app.domain.refusals import Busy
 from app.flows import reporting
 from app.flows.feedback import refund
 from app.flows.node import Node
-from app.flows.reporting import Asked, report, to_csv, to_json, verdicts_until
+from app.flows.reporting import Asked, report, reports, to_csv, to_json, verdicts_until
 from app.flows.tallies import DIMENSIONS, OF_REQUESTS, Tallies, ecpm
 from app.journal.reader import SqliteReader
 from app.rules.intervals import wilson
@@ -170,6 +171,34 @@ def test_a_report_is_the_journals_own_sum(tmp_path: Path) -> None:
             assert {"refunded", "no_impression"} <= totals["invalid"].keys()
 
     asyncio.run(work())
+
+
+def test_several_reports_at_once_and_of_one_thing_are_the_rows_of_one_report(tmp_path: Path) -> None:
+    """What `only` keeps to is that row of the whole; requests are told where they can be."""
+
+    async def work() -> None:
+        clock = Clock()
+        async with running_node(tmp_path, clock_ms=clock, things=small_catalogue()) as node:
+            await play(node, clock)
+            whole = Asked(from_ms=0, to_ms=clock.at_ms + 1)
+            for name, identity in ONLY:
+                by = msgspec.structs.replace(whole, by=(name, "hour"))
+                kept = msgspec.structs.replace(whole, by=("hour",), only=(name, identity))
+                bodies = await reports(node, [by, kept])
+                rows, told = (json.loads(body, parse_float=Decimal)["rows"] for body in bodies)
+                expected = [row for row in rows if row.pop(name) == identity]
+                assert told == expected != []
+                assert bodies[1] == await report(node, kept)
+            nobody = msgspec.structs.replace(whole, only=("campaign", "c-9"))
+            assert json.loads(await report(node, nobody))["rows"] == []
+
+    asyncio.run(work())
+
+
+ONLY = [
+    ("campaign", "c-1"), ("ad_group", "g-2"), ("creative", "cr-1-1"), ("placement", "plc-2"),
+    ("publisher", "pub-1"),
+]  # fmt: skip
 
 
 def compare(row: dict[str, Any], expected: Counter[str], counts_requests: bool) -> None:
