@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from app.domain.decisions import Choice, Record
@@ -18,6 +19,7 @@ from app.flows.snapshotting import load
 from app.journal.decisions import DecisionReader
 from app.journal.reader import SqliteReader
 from app.state.choose import Chooser
+from app.state.explain import Explained, Explainer
 from app.state.state import State
 from app.state.what_if import WhatIf, what_if
 
@@ -86,6 +88,16 @@ def what_if_then(
     """
     state = _state_at(data, columns, record.choice.position)
     return what_if(state, record, ordinal, creative_id, bid_micros)
+
+
+def explain_then(data: Path, columns: int, record: Record) -> tuple[State, bool, list[Explained]]:
+    """Hold a recorded decision's auctions again at its journal position: the state, do they agree, and why.
+
+    Errors  Refused("too_old") as for a trace.
+    """
+    state, then = _state_at(data, columns, record.choice.position), record.choice
+    choice, explained = Explainer(state).explain(record.request, record.request_key, then.clock_ms)
+    return state, choice == msgspec.structs.replace(then, shadows=()), explained
 
 
 def retrace_stored(data: Path, columns: int, decision_id: bytes) -> Retraced:

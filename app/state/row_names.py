@@ -30,6 +30,18 @@ class RowNames:
             self._hash("interest", person.interests)
             self._hash("segment", person.segments)
 
+    @classmethod
+    def of_values(cls, placements: Mapping[int, str], values: Mapping[str, Iterable[str]]) -> RowNames:
+        """Name rows by all the values of hashed fields that are known, no one request's.
+
+        >>> RowNames.of_values({}, {"region": ["KR-11", "KR-26"]}).of(hashed_row("region", "KR-26"))
+        'region:KR-26'
+        """
+        named = cls(AdRequest(request_id="", asks=()), placements)
+        for field, some in values.items():
+            named._hash(field, some)
+        return named
+
     def of(self, row: int) -> str:
         """Name one row.
 

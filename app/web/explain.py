@@ -24,13 +24,14 @@ def explain(node: Node, request: AdRequest, choice: Choice) -> dict[str, Any]:
     Cost    a choose or two, and about 0.1 ms for each candidate told: it holds the loop, for people only.
     """
     assert choice.position == node.state.position
+    choice = msgspec.structs.replace(choice, shadows=())  # who looks on weighs for itself
     key = choice.placed[0].decision_id[:KEY_BYTES]
     again, explained = Explainer(node.state).explain(request, key, choice.clock_ms)
     if again != choice:
         then = _preview(node, choice.clock_ms)
         again, explained = Explainer(node.state).explain(request, key, choice.clock_ms, then)
     assert again == choice, "the same question on the same state has the same answer"
-    return {each.placement: _placement(each) for each in explained}
+    return {each.placement: placement_words(each) for each in explained}
 
 
 def _preview(node: Node, at_ms: int) -> Preview:
@@ -38,7 +39,8 @@ def _preview(node: Node, at_ms: int) -> Preview:
     return Preview(moments, node.state.standing_at(at_ms, moments))
 
 
-def _placement(explained: Explained) -> dict[str, Any]:
+def placement_words(explained: Explained) -> dict[str, Any]:
+    """Tell one placement's auction."""
     return {
         "rows": explained.rows,
         "reasons": explained.reasons,

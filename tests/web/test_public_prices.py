@@ -20,7 +20,7 @@ from app.domain.catalogue import (
     Thing,
 )
 from app.state.explain import Explainer
-from app.web.explain import _placement
+from app.web.explain import placement_words
 from tests.node import FOLD
 from tests.state.world import World, ask_for, banner, group, one_of_each
 from tests.web.public_port import PublicPort, public_port
@@ -121,7 +121,7 @@ def test_an_explanation_shows_what_an_ocpm_group_bids_of_its_target() -> None:
     world.show(world.ad(kind="ocpm", price_micros=1_000 * WON, pctr=1.0, pcvr=1.0))
     world.tick()
     _, (explained,) = Explainer(world.state).explain(ask_for("plc-1"), world.key(), world.now_ms)
-    told = _placement(explained)["best"][0]
+    told = placement_words(explained)["best"][0]
     assert told["pricing"] == {"kind": "ocpm", "bid": 910, "target_cpa": 1_000, "multiplier": 0.91}
     assert told["pcvr"] == pytest.approx(0.02)
     assert told["ecpm"] == pytest.approx(910 * 1000 * told["pctr"] * 0.02, rel=1e-6)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Query
 
 from app.domain.ids import ID_PATTERN
-from app.domain.refusals import Refused
 from app.flows.node import Node
-from app.rules.calibration import KNOTS, LOWEST, STEP, calibrated_plain
-from app.state.calibration import WHOLE
+from app.flows.reliability import reliability_of
 from app.web.admin.schemas import RELIABILITY, answers
 
 
@@ -29,35 +27,7 @@ def reliability_router(node: Node) -> APIRouter:
         ] = None,
     ) -> dict[str, Any]:
         """Tell the decayed predictions and clicks by raw rate, and the rates that they stand for now."""
-        state = node.state
-        if placement_id is not None and state.catalogue.get("placement", placement_id) is None:
-            raise Refused("not_found", f"there is no placement {placement_id}", "placement_id")
-        row = WHOLE if placement_id is None else state.row_of(placement_id)
-        arms = {arm.name: arm for arm in state.experiments.arms}
-        if variant is not None and variant not in arms:
-            raise Refused("not_found", f"no experiment runs with a variant {variant}", "variant")
-        calibration = state.calibration if variant is None else arms[variant].calibration
-        curve, (clicks, predicted) = calibration.curve(row), calibration.counts[row].tolist()
-        return {
-            "placement_id": placement_id,
-            "variant": variant,
-            "memory_clicks": calibration.memory_clicks,
-            "in_use": bool(curve.size),
-            "clicks": sum(clicks),
-            "predicted_clicks": sum(predicted),
-            "buckets": [
-                {
-                    "raw_pctr": _rate(LOWEST + STEP * k),
-                    "calibrated_pctr": _rate(calibrated_plain(LOWEST + STEP * k, curve)),
-                    "clicks": clicks[k],
-                    "predicted_clicks": predicted[k],
-                }
-                for k in range(KNOTS)
-            ],
-        }
+        told: dict[str, Any] = msgspec.to_builtins(reliability_of(node, placement_id, variant))
+        return told
 
     return router
-
-
-def _rate(logit: float) -> float:
-    return 1.0 / (1.0 + math.exp(-logit))
