@@ -134,6 +134,8 @@ def demo(
 
         def ready(running: wiring.Running) -> None:
             key = running.admin_key or (folder / "admin.key").read_text().strip()
+            if not as_json:  # the key of a node that plays, to paste into the console and into $KEY
+                print(f"console     {running.admin_url}/console\nadmin key   {key}\n", flush=True)
             plan = DemoPlan(running.public_url, running.admin_url, key, duration, rate, seed, as_json)
             watched.append(asyncio.ensure_future(watch_demo(plan, running.stop)))
 

@@ -1,17 +1,19 @@
-"""The README names every setting, metric and refusal code. `python -m tests.test_docs` writes them anew.
+"""The documents name every setting, metric, alert and code. `python -m tests.test_docs` writes them anew.
 
-The tables stand between markers in the README; the test compares them with what the code says today.
+The tables stand between markers; the test compares them with what the code says today.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from app.cli import app as cli
 from app.flows.counters import Counters
@@ -58,17 +60,27 @@ def invalid_table() -> str:
     return "\n".join(["| reason | meaning |", "|---|---|", *rows])
 
 
+def alerts_table() -> str:
+    """One line for each alert: whom it wakes, and where that somebody looks first."""
+    groups = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text(encoding="utf-8"))["groups"]
+    rows = [
+        f"| `{rule['alert']}` | {rule['labels']['severity']} | {rule['annotations']['look']} |"
+        for group in groups
+        for rule in group["rules"]
+    ]
+    return "\n".join(["| alert | severity | look first at |", "|---|---|---|", *rows])
+
+
 TABLES = {
-    "settings": settings_table,
-    "metrics": metrics_table,
-    "refusals": refusals_table,
-    "invalid": invalid_table,
+    "README.md": {"alerts": alerts_table, "settings": settings_table, "refusals": refusals_table},
+    "deploy/README.md": {"metrics": metrics_table},
+    "app/web/admin/reference.md": {"invalid": invalid_table},
 }
 
 
-def written_into(text: str) -> str:
-    """Write every table into a README's text."""
-    for name, table in TABLES.items():
+def written_into(text: str, tables: dict[str, Callable[[], str]]) -> str:
+    """Write every table into a document's text."""
+    for name, table in tables.items():
         pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         found = pattern.search(text)
         assert found is not None
@@ -77,9 +89,10 @@ def written_into(text: str) -> str:
 
 
 @pytest.mark.skipif(not README.exists(), reason="the README is not shipped with the package")
-def test_the_readme_says_what_the_code_says() -> None:
-    text = README.read_text()
-    assert text == written_into(text), "run: python -m tests.test_docs"
+@pytest.mark.parametrize("name", TABLES)
+def test_a_document_says_what_the_code_says(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert text == written_into(text, TABLES[name]), "run: python -m tests.test_docs"
 
 
 @pytest.mark.skipif(not README.exists(), reason="the README is not shipped with the package")
@@ -106,5 +119,7 @@ def test_every_refusal_code_raised_has_a_status() -> None:
 
 
 if __name__ == "__main__":
-    README.write_text(written_into(README.read_text()))
+    for document, tables in TABLES.items():
+        at = ROOT / document
+        at.write_text(written_into(at.read_text(encoding="utf-8"), tables), encoding="utf-8")
     sys.stdout.write("written\n")

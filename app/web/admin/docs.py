@@ -1,7 +1,12 @@
-"""`/docs`, with every file it loads from this node, and the two documents that it shows."""
+"""`/docs`, with every file it loads from this node, and the two documents that it shows.
+
+What a node does, by subject, is in `reference.md` beside this file; the admin port's document tells it by
+tag.
+"""
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from typing import Any
 
@@ -59,14 +64,29 @@ def document_of(app: FastAPI) -> dict[str, Any]:
     """Write the admin port's document once: FastAPI's, the key, and the paths that both ports have."""
     if app.openapi_schema is None:
         document = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes
-        )
+            title=app.title, version=app.version, description=app.description, routes=app.routes,
+            tags=reference(),
+        )  # fmt: skip
         components = document.setdefault("components", {})
         components.setdefault("securitySchemes", {})["adminKey"] = _BEARER
         document["security"] = [{"adminKey": []}]
         _share(document)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def reference() -> list[dict[str, str]]:
+    """Take the reference apart by its first headings, which are the document's tags.
+
+    >>> [chapter["name"] for chapter in reference()][:3]
+    ['ads', 'catalogue', 'audiences']
+    """
+    text = (files("app.web.admin") / "reference.md").read_text(encoding="utf-8")
+    _, *parts = re.split(r"^# (\w+)\n", text, flags=re.M)
+    return [
+        {"name": name, "description": told.strip()}
+        for name, told in zip(parts[::2], parts[1::2], strict=True)
+    ]
 
 
 def _share(document: dict[str, Any]) -> None:
