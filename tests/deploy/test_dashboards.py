@@ -25,10 +25,10 @@ import pytest
 import yaml
 
 from app.flows.counters import Counters
-from tests.deploy.programs import program
 from tests.deploy.test_prometheus import CONFIG, ROOT, SECRET, alerts
 from tests.journeys.commanded import Commanded
 from tests.journeys.load import Load, Memory
+from tests.programs import program
 
 GRAFANA = ROOT / "deploy" / "grafana"
 BOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))

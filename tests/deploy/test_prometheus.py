@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tests.deploy.programs import program
+from tests.programs import program
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
