@@ -51,11 +51,8 @@ class Demo:
         return answer.json() if answer.content else None
 
     def stop(self) -> None:
-        """End the node and its audience, kindly at first."""
+        """End the node and its audience at once: what they know is thrown away."""
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(30)
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(30)
 

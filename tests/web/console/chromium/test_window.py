@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser, Route
 
-from tests.web.console.browser.window import Window, barriers, faults_of_shape, tabbed
+from tests.web.console.chromium.window import Window, barriers, faults_of_shape, tabbed
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 URL = "http://127.0.0.1:9"

@@ -167,3 +167,12 @@ def tabbed(page: Page, at_most: int = 60) -> tuple[list[str], list[str]]:
 def ask(page: Page, name: str) -> Any:
     """Call one of the functions of `inside.js` in the page."""
     return page.evaluate(f"() => {{ const inside = {INSIDE.rstrip().rstrip(';')}; return inside.{name}(); }}")
+
+
+def log_in(window: Window, key: str) -> None:
+    """Log in by the form."""
+    window.open("/console/login")
+    window.page.get_by_label("Key").fill(key)
+    window.page.get_by_role("button", name="Log in").click()
+    window.page.wait_for_url(lambda url: "/login" not in url)
+    window.settle()

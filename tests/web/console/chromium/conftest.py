@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.programs import program
-from tests.web.console.browser.demo import Demo
+from tests.web.console.chromium.demo import Demo
 
 # It speaks to this machine alone, whatever a page names.
 SWITCHES = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--disable-background-networking"]
