@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
@@ -130,7 +130,7 @@ def _to_login(request: Request) -> Response:
     wanted = request.method in _READING and request.url.path != ROOT
     target = f"{LOGIN}?next={quote(came_for)}" if wanted else LOGIN
     if "hx-request" in request.headers:
-        shown = urlsplit(request.headers.get("hx-current-url", ""))
+        shown = _parts_of(request.headers.get("hx-current-url", ""))
         back = shown.path + (f"?{shown.query}" if shown.query else "")
         return Response(status_code=200, headers={"HX-Redirect": f"{LOGIN}?next={quote(back)}"})
     return RedirectResponse(target, 303)
@@ -140,9 +140,16 @@ def _demand_own(request: Request) -> None:
     """Refuse what a browser says comes from elsewhere. Errors: Refused `forbidden`."""
     headers: Headers = request.headers
     origin = headers.get("origin")
-    foreign = origin is not None and urlsplit(origin).netloc != headers.get("host", "")
+    foreign = origin is not None and _parts_of(origin).netloc != headers.get("host", "")
     if foreign or headers.get("sec-fetch-site", "none") not in _SAME:
         raise Refused("forbidden", "this form was not sent from the console")
+
+
+def _parts_of(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # it is none
+        return urlsplit("")
 
 
 def _demand_token(request: Request, visitor: Visitor) -> None:

@@ -124,6 +124,7 @@ FORMS = [
     ({"Sec-Fetch-Site": "cross-site"},              True,   403,  "another site's, whatever it carries"),
     ({"Sec-Fetch-Site": "same-site"},               True,   403,  "a neighbour's"),
     ({"Origin": "https://evil.example"},            True,   403,  "another origin"),
+    ({"Origin": "http://["},                        True,   403,  "an origin that is none"),
     ({"Content-Type": "text/plain"},                True,   415,  "no form at all"),
 ]  # fmt: skip
 
