@@ -82,7 +82,7 @@ def admin_app(
     app.router.routes.extend(
         [*health_routes(node), Route("/metrics", metrics(node), name="metrics"), *docs_routes()]
     )
-    console = console_app(node, admin_key_hash, console_secret or secrets.token_bytes(32))
+    console = console_app(node, admin_key_hash, console_secret or secrets.token_bytes(32), ads_door)
     app.router.routes.extend([Route(ROOT, console), Route(ROOT + "/{page:path}", console)])
     zone = node.settings.fold.time_zone
     routers = (

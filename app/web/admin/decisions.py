@@ -70,17 +70,17 @@ def decisions_router(node: Node) -> APIRouter:
         if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MAX_LISTED):
             raise refused([FieldError("limit", "out_of_range", f"must be from 1 to {MAX_LISTED}")])
         caller = caller_in(request.scope)
-        concerns = partial(_concerns, caller=caller)
-        records = await find_by_request(node, request_id, int(limit), concerns)
-        return _answer({"items": [await _describe(node, record, caller) for record in records]})
+        wanted = partial(concerns, caller=caller)
+        records = await find_by_request(node, request_id, int(limit), wanted)
+        return _answer({"items": [await describe(node, record, caller) for record in records]})
 
     @router.get("/v1/decisions/{id}", response_model=None, responses=answers(DECISION, 200, 404, 410))
     async def get_decision(request: Request) -> Response:
         """Tell everything about one decision."""
         decision_id = _identity(request)
         caller = caller_in(request.scope)
-        record = await _find(node, decision_id, caller)
-        return _answer({"decision_id": ids.to_text(decision_id), **await _describe(node, record, caller)})
+        record = await find_for(node, decision_id, caller)
+        return _answer({"decision_id": ids.to_text(decision_id), **await describe(node, record, caller)})
 
     @router.post(
         "/v1/decisions/{id}/replay", response_model=None, responses=answers(REPLAY, 200, 404, 410, 503)
@@ -88,7 +88,7 @@ def decisions_router(node: Node) -> APIRouter:
     async def replay_decision(request: Request) -> Response:
         """Rebuild the state at the decision's position and decide again."""
         caller = caller_in(request.scope)
-        record = await _find(node, _identity(request), caller)
+        record = await find_for(node, _identity(request), caller)
         replayed = await replay(node, record)
         words = Words(node, record, caller)
         then, now = words.choice(replayed.then), words.choice(replayed.now)
@@ -104,18 +104,19 @@ def decisions_router(node: Node) -> APIRouter:
     ) -> Response:
         """Hold the placement's auction again, at another bid: would this ad have won, and at what price?"""
         caller, decision_id = caller_in(request.scope), _identity(request)
-        record = await _find(node, decision_id, caller)
-        found = await what_if(node, record, decision_id[-1], creative_id, _bid_micros(bid))
+        record = await find_for(node, decision_id, caller)
+        found = await what_if(node, record, decision_id[-1], creative_id, bid_micros_of(bid))
         if not caller.sees(found.advertiser_id):
             raise Refused("unknown_creative", "there was no such creative at that position", "creative_id")
-        return _answer(_what_if_words(decision_id, record, creative_id, found))
+        return _answer(what_if_words(decision_id, record, creative_id, found))
 
     for route in router.routes[1:]:
         route.openapi_extra = {"parameters": [_ID]}  # type: ignore[attr-defined] # all are API routes
     return router
 
 
-def _bid_micros(bid: str | None) -> int | None:
+def bid_micros_of(bid: str | None) -> int | None:
+    """Read a bid that is asked about. Errors: Refused `invalid`."""
     if bid is None:
         return None
     try:
@@ -127,7 +128,8 @@ def _bid_micros(bid: str | None) -> int | None:
     return micros
 
 
-def _what_if_words(decision_id: bytes, record: Record, creative_id: str, found: WhatIf) -> dict[str, Any]:
+def what_if_words(decision_id: bytes, record: Record, creative_id: str, found: WhatIf) -> dict[str, Any]:
+    """Tell what would have been."""
     win, placed = found.win, record.choice.placed[decision_id[-1]]
     return {
         "decision_id": ids.to_text(decision_id),
@@ -174,21 +176,22 @@ def _identity(request: Request) -> bytes:
         raise Refused("unknown_decision", "this is not a decision's id", "id") from error
 
 
-async def _find(node: Node, decision_id: bytes, caller: Caller) -> Record:
+async def find_for(node: Node, decision_id: bytes, caller: Caller) -> Record:
+    """Look up a decision that is there for a caller. Errors: Refused `unknown_decision`, `too_old`."""
     record = await find_record(node, decision_id)
-    if not _concerns(record, caller):
+    if not concerns(record, caller):
         raise Refused("unknown_decision", "no decision is kept under this id", "id")
     return record
 
 
-def _concerns(record: Record, caller: Caller) -> bool:
+def concerns(record: Record, caller: Caller) -> bool:
     """Say whether a decision is there for a caller: one that a bound caller's ad won."""
     if caller.advertiser_ids is None:
         return True
     return any(caller.sees(win.advertiser_id) for placed in record.choice.placed for win in placed.wins)
 
 
-async def _describe(node: Node, record: Record, caller: Caller) -> dict[str, Any]:
+async def describe(node: Node, record: Record, caller: Caller) -> dict[str, Any]:
     """Tell a decision. A bound caller hears of its own ads alone: nothing of rivals, nor of the person."""
     words = Words(node, record, caller)
     document = {

@@ -15,6 +15,7 @@ from starlette.types import Scope
 
 from app.domain.refusals import Busy, Refused
 from app.flows.node import Node
+from app.web.ads import AdsDoor
 from app.web.console.frame import HERE, Frame, page, refused_page
 from app.web.console.guard import Guard
 from app.web.console.login import login_routes
@@ -22,12 +23,15 @@ from app.web.console.overview import overview
 from app.web.console.pages import ROOT
 from app.web.console.sessions import Sessions
 from app.web.console.system import system
+from app.web.console.why import decision, why, why_tried
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def console_app(node: Node, admin_key_hash: bytes, secret: bytes) -> Starlette:
-    """Build the console over a node; sessions are signed with `secret`."""
+def console_app(
+    node: Node, admin_key_hash: bytes, secret: bytes, ads_door: AdsDoor | None = None
+) -> Starlette:
+    """Build the console over a node; sessions are signed with `secret`, `ads_door` answers tried requests."""
     sessions = Sessions(node, admin_key_hash, secret)
     app = Starlette(
         routes=[*login_routes(node, sessions), *_page_routes(), _files()],
@@ -40,13 +44,17 @@ def console_app(node: Node, admin_key_hash: bytes, secret: bytes) -> Starlette:
         },
     )
     app.router.redirect_slashes = False
-    app.state.frame = Frame(node)
+    app.state.frame, app.state.ads_door = Frame(node), ads_door
     return app
 
 
 def _page_routes() -> list[BaseRoute]:
     return [
         Route(f"{ROOT}/overview", overview),
+        Route(f"{ROOT}/why", why),
+        Route(f"{ROOT}/why/try", why_tried, methods=["POST"]),
+        Route(f"{ROOT}/why/{{id}}", decision),
+        Route(f"{ROOT}/why/{{id}}/replay", decision, methods=["POST"]),
         Route(f"{ROOT}/system", system),
     ]
 

@@ -26,6 +26,7 @@ class Page(NamedTuple):
 
 PAGES: tuple[Page, ...] = (
     Page(f"{ROOT}/overview", "Overview", "/metrics"),
+    Page(f"{ROOT}/why", "Why this ad", "/v1/decisions"),
     Page(f"{ROOT}/system", "System", "/v1/memory"),
 )
 

@@ -116,6 +116,7 @@
   const told = new Intl.DateTimeFormat("sv", { dateStyle: "short", timeStyle: "medium" });
 
   function dress(root) {
+    for (const slider of root.querySelectorAll("[data-mirrors]")) slider.hidden = false;
     for (const box of root.querySelectorAll("[data-chart]")) draw(box);
     for (const time of root.querySelectorAll("time:not([data-fixed])")) {
       time.textContent = told.format(new Date(time.dateTime));
@@ -150,6 +151,12 @@
   });
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) document.querySelectorAll("[data-live]").forEach((part) => htmx.trigger(part, "seen"));
+  });
+
+  // A slider beside a field that is sent: of no use without the script, so only here does it show.
+  document.addEventListener("input", (event) => {
+    const field = document.getElementById(event.target.dataset.mirrors ?? "");
+    if (field) field.value = Number(event.target.value).toPrecision(5) * 1;
   });
 
   let width = innerWidth;
