@@ -17,16 +17,18 @@ from time import perf_counter
 
 import numpy as np
 
+from app.offline.late import DAY_S, HOUR_S, WAYS, Late, Learnt, Ways
 from app.offline.sample import sample_catalogue
-from app.offline.world.delays import DAY_S, WAYS, Late, Ways, all_ways, draw_late, entropy
+from app.offline.world.delays import draw_late, entropy
 from app.offline.world.log import LogPlan
 from app.offline.world.market import Market
 from app.rules.learner import F64
 from loadtest.machine import facts, say, target
 
 PERIODS = {"day 1": (0, 1), "days 2-3": (1, 3), "days 4-6": (3, 6), "days 7-10": (6, 10)}
-OURS, ORACLE = "ripening (the node's)", "oracle"
-RIVALS = ("corrected by clicks / sum F", "unconverted is negative", "wait for the week")
+OURS, ORACLE, TOLD = WAYS["ripening"], WAYS["oracle"], "ripening, told of 6 hours"
+RIVALS = (WAYS["corrected"], WAYS["negative"], WAYS["wait-week"])
+TOLD_S = 6 * HOUR_S  # about the market's median campaign: what an operator who knows it would set
 MOST_BIAS, MOST_OVER_ORACLE = 0.06, 0.01
 
 
@@ -45,7 +47,7 @@ def run(argv: Sequence[str]) -> int:
         f"{perf_counter() - started:.0f} s\n")  # fmt: skip
     say(f"  {'':29}" + "".join(f"{period:^18}" for period in PERIODS))
     say(f"  {'':29}" + f"{'bias':>9}{'NE':>9}" * len(PERIODS))
-    for name in WAYS:
+    for name in drawn[0][1]:
         say(f"  {name:29}{_figures(drawn, name)}")
     return _judged(drawn)
 
@@ -59,6 +61,13 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--creatives", type=int, default=300)
     parser.add_argument("--cvr", type=float, default=0.1)
     return parser.parse_args(argv)
+
+
+def all_ways(late: Late) -> Ways:
+    """What each way predicts, and the node's where it expects delays as they are in this market."""
+    learnt = Learnt(late)
+    told = {TOLD: Learnt(late, TOLD_S).predict("ripening")}
+    return {"the truth": late.truth, **{name: learnt.predict(way) for way, name in WAYS.items()}, **told}
 
 
 Drawn = Sequence[tuple[Late, Ways]]

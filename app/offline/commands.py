@@ -16,10 +16,12 @@ from app.domain.refusals import Refused
 from app.flows.attributing import AttributionAsked, attribution_table, run_attribution
 from app.offline.compare import MODELS, Comparison, compare_file, installed_models, table
 from app.offline.fit import FitResult, fit_file
+from app.offline.late import WAYS
 from app.offline.off_policy import off_policy_file, off_policy_table
 from app.offline.own_log import own_log, own_log_table
 from app.offline.replay import ReplayResult, replay_file
 from app.offline.report import report_html
+from app.offline.schema import read_schema
 from app.offline.simulate import Simulated, simulate_file
 from app.offline.train import TrainPlan, read_time_ms, train_archive, train_table, write_whole
 from app.offline.world.log import LogPlan
@@ -118,15 +120,22 @@ def compare_command(
         str,
         typer.Option(
             help=f"Comma-separated, the first is what others are held to: {', '.join(MODELS)}; all: those "
-            "installed. Settings follow a name: ftrl:cross_alpha=0.05:l1=1:keep=0.1 (of the non-clicks)."
+            "installed. Settings follow a name: ftrl:cross_alpha=0.05:l1=1:keep=0.1 (of the non-clicks). "
+            f"Where the schema tells a delay, ways of learning from late labels: {', '.join(WAYS)}."
         ),
-    ] = "main,ftrl,hctr",
+    ] = "",
     most: Annotated[int | None, typer.Option(help="Only so many rows.", min=1)] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report with charts here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Run several models over a click log and print their figures side by side; see also --report."""
-    chosen = installed_models() if models == "all" else [one for one in models.split(",") if one]
+    """Run several models over a click log and print their figures side by side; see also --report.
+
+    By default main, ftrl and hctr; where the schema tells a delay, all ways of learning from late labels.
+    """
+    is_late = read_schema(schema).delay is not None
+    chosen = [one for one in models.split(",") if one] or ([*WAYS] if is_late else ["main", "ftrl", "hctr"])
+    if models == "all":
+        chosen = [*WAYS] if is_late else installed_models()
     with _bar("compare") as (bar, task):
         bar.update(task, total=len(chosen) + 1)
         result = compare_file(

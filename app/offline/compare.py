@@ -14,11 +14,12 @@ import numpy as np
 
 from app.domain.refusals import Refused
 from app.offline import rivals
+from app.offline.late import WAYS, Late, Learnt
 from app.offline.logs import Log, read_log
 from app.offline.replay import MODELS as LEARNERS
 from app.offline.replay import check_size, encoded, keeping, progressive
 from app.offline.rivals import Predicted, Run
-from app.offline.schema import read_schema
+from app.offline.schema import Schema, read_schema
 from app.rules.evaluation import Gap, Metrics, measure, paired_gap
 from app.rules.ftrl import Rates
 from app.rules.learner import F64, Samples, Space, used_bytes
@@ -74,10 +75,21 @@ def compare_file(
 ) -> Comparison:
     """Run models over the first `most` rows of a log, one after the other.
 
+    A log whose schema tells a `delay` is compared over WAYS of learning from labels that come late.
     Errors  Refused: unknown_model, bad_setting, not_installed; the schema's; the log's; too_large.
     """
-    chosen = [(name, *model_of(name)) for name in models]
+    models = list(models)
+    ways = [name for name in models if name in WAYS]
+    chosen = [(name, *model_of(name)) for name in models if name not in WAYS]
     read = read_schema(schema)
+    if (read.delay is not None and chosen) or (read.delay is None and ways):
+        late = "labels of this log come late" if chosen else "the schema tells no delay"
+        known = ", ".join(WAYS if chosen else MODELS)
+        raise Refused(
+            "unknown_model", f"{chosen[0][0] if chosen else ways[0]}: {late}; known: {known}", "models"
+        )
+    if ways:
+        return _compare_late(log, read, schema.parent, ways, most, progress)
     rows = read_log(log, read, schema.parent)
     space, samples = encoded(rows, read)
     if most is not None:
@@ -88,6 +100,33 @@ def compare_file(
             progress(name)
         runs.append((name, run(space, samples, rates)))
     return compared(log.name, samples, runs, _truth(rows, len(samples)))
+
+
+def _compare_late(
+    log: Path, schema: Schema, folder: Path, ways: list[str], most: int | None, progress: Progress | None
+) -> Comparison:
+    """Run ways of learning from late labels: each row is predicted from what had come by its moment."""
+    rows = read_log(log, schema, folder)
+    assert rows.at_s is not None
+    assert rows.late_s is not None
+    assert rows.late_by is not None
+    space, samples = encoded(rows, schema)
+    check_size(space, "ftrl")
+    count = len(samples) if most is None else min(most, len(samples))
+    samples = samples.part(0, count)
+    truth = np.full(count, np.nan) if rows.truth is None else rows.truth[:count]
+    late = Late(
+        space, samples.rows, samples.columns, rows.at_s[:count], rows.late_by[:count],
+        int(rows.late_by.max()) + 1, truth, samples.clicks > 0.0, np.nan_to_num(rows.late_s[:count]),
+    )  # fmt: skip
+    runs = []
+    for way in ways:
+        if progress is not None:
+            progress(way)
+        started = perf_counter()
+        p = Learnt(late).predict(way)
+        runs.append((way, Predicted(p, perf_counter() - started, None)))
+    return compared(log.name, samples, runs, _truth(rows, count))
 
 
 def _truth(rows: Log, count: int) -> F64 | None:

@@ -8,6 +8,7 @@ import gzip
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -34,13 +35,18 @@ _LOCAL_TIME_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
 class Log:
     """A log in the order in which it is to be learned.
 
-    Shape   fields has a text column for each field of the schema; impressions, clicks and truth are (k,).
+    Shape   fields has a text column for each field of the schema; impressions, clicks and truth are (k,), and
+            so are, of a log whose labels come late, at_s (seconds since its first row), late_s (nan where
+            there is no label) and late_by (numbers from 0).
     """
 
     fields: pl.DataFrame
     impressions: NDArray[np.float64]
     clicks: NDArray[np.float64]
     truth: NDArray[np.float64] | None = None
+    at_s: NDArray[np.float64] | None = None
+    late_s: NDArray[np.float64] | None = None
+    late_by: NDArray[np.int64] | None = None
 
 
 def read_log(path: Path, schema: Schema, schema_folder: Path) -> Log:
@@ -48,7 +54,8 @@ def read_log(path: Path, schema: Schema, schema_folder: Path) -> Log:
 
     A joined file is looked for beside the schema file, then beside the log.
     Errors  Refused: not_found; unknown_format; not_readable; unknown_field; empty_log; bad_label; bad_time;
-            join_not_unique.
+            join_not_unique;
+            bad_delay.
     """
     header = _names(path)
     joins = [_find_join(join, k, schema_folder, path.parent) for k, join in enumerate(schema.join)]
@@ -56,6 +63,10 @@ def read_log(path: Path, schema: Schema, schema_folder: Path) -> Log:
     frame = _read(path, wanted.of_log)
     if frame.height == 0:
         raise Refused("empty_log", f"{path} has no rows", "LOG")
+    if schema.where is not None:
+        frame = frame.filter(_number(frame[schema.where].fill_null("0"), "where") != 0.0)
+        if frame.height == 0:
+            raise Refused("empty_log", f"{path} has no rows where {schema.where} is", "LOG")
     frame = _counts(frame, schema)
     for k, (join, file) in enumerate(zip(schema.join, joins, strict=True)):
         frame = _joined(frame, join, k, file, wanted.of_join[k])
@@ -66,7 +77,27 @@ def read_log(path: Path, schema: Schema, schema_folder: Path) -> Log:
         impressions=frame[_ROW + "impressions"].to_numpy(),
         clicks=frame[_ROW + "clicks"].to_numpy(),
         truth=None if schema.truth is None else numbers_of(frame[schema.truth], "truth"),
+        **_lateness(frame, schema),
     )
+
+
+def _lateness(frame: pl.DataFrame, schema: Schema) -> dict[str, NDArray[Any]]:
+    """Read how late the labels came. Times that are numbers are seconds or, from 10^11 on, milliseconds."""
+    if schema.delay is None or schema.time is None:
+        return {}
+    moments = _moments(frame[schema.time])
+    at_s = moments.dt.epoch("us") / 1e6 if moments.dtype.is_temporal() else moments.cast(pl.Float64)
+    if not moments.dtype.is_temporal() and float(at_s[0]) > 1e11:
+        at_s = at_s / 1000.0
+    late_s = numbers_of(frame[schema.delay], "delay")
+    wrong = np.flatnonzero((frame[_ROW + "clicks"].to_numpy() > 0) & ~(late_s >= 0.0))
+    if wrong.size:
+        raise Refused("bad_delay", f"row {wrong[0] + 1}: a label, and no delay of 0 or more", "delay")
+    by = frame[schema.delay_by] if schema.delay_by is not None else pl.repeat("", frame.height, eager=True)
+    return {
+        "at_s": (at_s - at_s[0]).to_numpy(), "late_s": late_s,
+        "late_by": by.fill_null("").rank("dense").to_numpy().astype(np.int64) - 1,
+    }  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------ files
@@ -169,7 +200,7 @@ def _sources(schema: Schema, header: list[str], joins: list[Path]) -> _Sources:
     return _Sources(list(of_log), of_join)
 
 
-_SINGLE = ("label", "imps", "time", "truth", "action", "propensity")
+_SINGLE = ("label", "imps", "time", "truth", "action", "propensity", "where", "delay", "delay_by")
 
 
 def _places(schema: Schema) -> list[tuple[str, str]]:

@@ -31,11 +31,11 @@ TREE_SETTINGS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """Progressive predictions, how long they took, and what the model takes in memory at the end."""
+    """Progressive predictions, how long they took, and what the model takes at the end, if known."""
 
     p: NDArray[np.float64]
     seconds: float
-    bytes: int
+    bytes: int | None
 
 
 Run = Callable[[Space, Samples, Rates], Predicted]

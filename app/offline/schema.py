@@ -24,11 +24,15 @@ _TOP_KEYS = {
     "truth",
     "action",
     "propensity",
+    "where",
+    "delay",
+    "delay_by",
     "rows",
     "columns",
     "crosses",
     "join",
 }
+_OPTIONAL = ("imps", "time", "truth", "action", "propensity", "where", "delay", "delay_by")
 _FIELD_KEYS: dict[str, set[str]] = {
     "hash": {"field", "kind", "size", "split"},
     "value": {"field", "kind", "split"},
@@ -71,6 +75,9 @@ class Schema:
     truth: str | None = None  # a field that tells the true click probability: a simulator's log
     action: str | None = None  # what was chosen, for off-policy estimates
     propensity: str | None = None  # and with which probability
+    where: str | None = None  # rows where this is 0, false or nothing are left out: those without a click
+    delay: str | None = None  # how many seconds after the row's time its label came, where it did
+    delay_by: str | None = None  # what shares a delay: the campaign
     crosses: bool = True
     join: tuple[Join, ...] = ()
 
@@ -103,15 +110,13 @@ def parse_schema(document: Mapping[str, Any]) -> Schema:
     crosses = document.get("crosses", True)
     if not isinstance(crosses, bool):
         raise Refused("bad_schema", "crosses is true or false", "crosses")
+    if "delay" in document and "time" not in document:
+        raise Refused("bad_schema", "delay needs time: when the rows' own moments were", "time")
     return Schema(
         label=_text(document, "label", "label"),
         rows=_fields(document, "rows"),
         columns=_fields(document, "columns"),
-        imps=_text(document, "imps", "imps") if "imps" in document else None,
-        time=_text(document, "time", "time") if "time" in document else None,
-        truth=_text(document, "truth", "truth") if "truth" in document else None,
-        action=_text(document, "action", "action") if "action" in document else None,
-        propensity=_text(document, "propensity", "propensity") if "propensity" in document else None,
+        **{name: _text(document, name, name) if name in document else None for name in _OPTIONAL},
         prior=_prior(document["prior"]) if "prior" in document else None,
         crosses=crosses,
         join=tuple(_join(one, f"join[{k}]") for k, one in enumerate(_tables(document, "join"))),

@@ -1,4 +1,5 @@
-"""`adjudge simulate`: a click log of the simulated market as a file, its schema beside it."""
+"""`adjudge simulate`: a click log of the simulated market as a file; beside it its schemas, of clicks and of
+conversions."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import polars as pl
 
 from app.domain.refusals import Refused
 from app.offline.sample import sample_catalogue
-from app.offline.world.log import SCHEMA, LogPlan, draw_log
+from app.offline.world.log import CONVERSIONS_SCHEMA, SCHEMA, LogPlan, draw_log
 from app.offline.world.market import Market
 from app.rules.evaluation import Metrics, measure
 
@@ -22,6 +23,7 @@ class Simulated:
 
     log: Path
     schema: Path
+    conversions_schema: Path
     samples: int
     clicks: int
     conversions: int
@@ -30,7 +32,8 @@ class Simulated:
 
     def as_json(self) -> dict[str, Any]:
         """The shape that `simulate --json` prints."""
-        return asdict(self) | {"log": str(self.log), "schema": str(self.schema)}
+        paths = {name: str(getattr(self, name)) for name in ("log", "schema", "conversions_schema")}
+        return asdict(self) | paths
 
 
 def simulate_file(out: Path, plan: LogPlan, creatives: int = 2_000) -> Simulated:
@@ -42,16 +45,18 @@ def simulate_file(out: Path, plan: LogPlan, creatives: int = 2_000) -> Simulated
         raise Refused("unknown_format", f"{out.name} is none of {', '.join(FORMATS)}", "OUT")
     market = Market(plan.seed, sample_catalogue(plan.seed, creatives), plan.low_rank)
     log = draw_log(market, plan)
-    schema = out.with_suffix(".toml")
+    schema, conversions = out.with_suffix(".toml"), out.with_suffix(".conversions.toml")
     try:
         _write(log, out)
         schema.write_text(SCHEMA, encoding="utf-8")
+        conversions.write_text(CONVERSIONS_SCHEMA, encoding="utf-8")
     except OSError as broken:
         raise Refused("not_writable", f"{out}: {broken.strerror}", "OUT") from broken
     clicks = log["click"].to_numpy().astype(np.float64)
     return Simulated(
         log=out,
         schema=schema,
+        conversions_schema=conversions,
         samples=log.height,
         clicks=int(clicks.sum()),
         conversions=int(log["conversion"].sum()),

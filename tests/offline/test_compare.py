@@ -13,6 +13,7 @@ from app.cli import app as commands
 from app.domain.refusals import Refused
 from app.offline import compare, rivals
 from app.offline.compare import TRUTH, Comparison, compare_file, compared, model_of, table
+from app.offline.late import WAYS
 from app.offline.replay import replay_file
 from app.offline.report import Axis, report_html
 from app.offline.rivals import Predicted
@@ -76,9 +77,32 @@ def test_a_model_may_have_settings_of_its_own(files: tuple[Path, Path]) -> None:
     assert first.tolist() != other.tolist()
 
 
+def test_a_log_whose_labels_come_late_is_compared_over_ways_of_learning_them(tmp_path: Path) -> None:
+    log = simulate_file(tmp_path / "log.parquet", LogPlan(60_000, days=9, ctr=0.2), creatives=60)
+    result = compare_file(log.log, log.conversions_schema, WAYS)
+    assert [entry.model for entry in result.entries] == [TRUTH, *WAYS]
+    assert (len(result.samples), int(result.samples.clicks.sum())) == (log.clicks, log.conversions)
+    half = len(result.samples) // 2
+    ne = {entry.model: entry.second_half.ne or 9.0 for entry in result.entries}
+    assert min(ne, key=ne.__getitem__) == TRUTH
+    assert ne["ripening"] < min(ne["negative"], ne["wait-week"])
+    waiting = next(entry.p for entry in result.entries if entry.model == "wait-week")
+    assert len(set(waiting[: half // 2].tolist())) == 1, (
+        "in the first week nothing is known to who waits for one"
+    )
+    with pytest.raises(Refused, match="labels of this log come late") as refused:
+        compare_file(log.log, log.conversions_schema, ["ftrl"])
+    assert refused.value.code == "unknown_model"
+    with pytest.raises(Refused, match="the schema tells no delay"):
+        compare_file(log.log, log.schema, ["ripening"])
+    told = CliRunner().invoke(commands, ["compare", str(log.log), "--schema", str(log.conversions_schema)])
+    assert told.exit_code == 0, told.output
+    assert all(f"\n{way} " in told.stdout for way in WAYS)
+
+
 #   models                   code             why
 REFUSED = [
-    ("oracle",               "unknown_model", "not a model"),
+    ("prophet",               "unknown_model", "not a model"),
     ("ftrl:gamma=1",         "bad_setting",   "not a setting"),
     ("ftrl:alpha=fast",      "bad_setting",   "not a number"),
     ("ftrl:alpha",           "bad_setting",   "no value"),

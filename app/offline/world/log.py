@@ -216,3 +216,10 @@ columns = [
     {field = "size", kind = "value"},
 ]
 """
+
+# The same of its conversions: what a click becomes, and how late.
+LATE = '''label = "conversion"
+where = "click"
+delay = "conversion_delay_s"
+delay_by = "campaign"'''
+CONVERSIONS_SCHEMA = SCHEMA.replace('label = "click"', LATE).replace("truth_ctr", "truth_cvr")
