@@ -16,9 +16,11 @@ from starlette.types import Scope
 from app.domain.refusals import Busy, Refused
 from app.flows.node import Node
 from app.web.ads import AdsDoor
+from app.web.console.experiments import experiment, experiments
 from app.web.console.frame import HERE, Frame, page, refused_page
 from app.web.console.guard import Guard
 from app.web.console.login import login_routes
+from app.web.console.model import model
 from app.web.console.overview import overview
 from app.web.console.pages import ROOT
 from app.web.console.sessions import Sessions
@@ -51,10 +53,13 @@ def console_app(
 def _page_routes() -> list[BaseRoute]:
     return [
         Route(f"{ROOT}/overview", overview),
+        Route(f"{ROOT}/model", model),
         Route(f"{ROOT}/why", why),
         Route(f"{ROOT}/why/try", why_tried, methods=["POST"]),
         Route(f"{ROOT}/why/{{id}}", decision),
         Route(f"{ROOT}/why/{{id}}/replay", decision, methods=["POST"]),
+        Route(f"{ROOT}/experiments", experiments),
+        Route(f"{ROOT}/experiments/{{id}}", experiment, methods=["GET", "POST"]),
         Route(f"{ROOT}/system", system),
     ]
 

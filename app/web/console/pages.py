@@ -26,7 +26,9 @@ class Page(NamedTuple):
 
 PAGES: tuple[Page, ...] = (
     Page(f"{ROOT}/overview", "Overview", "/metrics"),
+    Page(f"{ROOT}/model", "Model", "/v1/reliability"),
     Page(f"{ROOT}/why", "Why this ad", "/v1/decisions"),
+    Page(f"{ROOT}/experiments", "Experiments", "/v1/experiments"),
     Page(f"{ROOT}/system", "System", "/v1/memory"),
 )
 
