@@ -155,6 +155,7 @@ def funnel_table(at: int, steps: Sequence[Step]) -> Table:
 def candidates_table(at: int, explained: Words, currency: str) -> Table:
     """List the worthiest candidates as the auction saw them."""
     won = {slot["creative_id"]: slot["ad_index"] for slot in explained["slots"]}
+    groups = {each["ad_group_id"] for each in explained["best"] if each["creative_id"] in won}
     rivals = {slot["rival_creative_id"] for slot in explained["slots"]}
     columns = [
         Column("creative"), Column("ad group"), Column("campaign"), Column("result"), Column("by"),
@@ -171,6 +172,8 @@ def candidates_table(at: int, explained: Words, currency: str) -> Table:
             result = f"won place {won[creative] + 1}"
         elif creative in rivals:
             result = "sets the price"
+        elif each["ad_group_id"] in groups:
+            result = "the winner's own ad group"  # which sets itself no price
         pricing = each["pricing"]
         rows.append(
             [

@@ -80,7 +80,9 @@ async def experiments(request: Request) -> Response:
         Column("experiment"), Column("name"), Column("state"), Column("variants beside the control"),
         Column("placements decided", "number"), Column("since", "time"),
     ]  # fmt: skip
-    table = Table(id="experiments", title="All experiments", columns=columns, rows=rows, empty="None yet.")
+    table = Table(
+        id="experiments", title="All experiments", columns=columns, rows=rows, empty="No experiment yet."
+    )
     return page(request, "experiments.html", table=table, writes=may(request, "POST", "/v1/experiments"))
 
 
@@ -273,8 +275,8 @@ def _shadows(found: Findings) -> Table:
 
 
 def _stages(found: Findings) -> Table:
-    columns = [Column("since", "time"), Column("shares")]
-    rows: list[list[Cell]] = [[stage.begun_at_ms, _shares(stage)] for stage in reversed(found.stages)]
+    columns = [Column("shares"), Column("since", "time")]
+    rows: list[list[Cell]] = [[_shares(stage), stage.begun_at_ms] for stage in reversed(found.stages)]
     return Table(
         id="stages", title="Stages, the latest first", columns=columns, rows=rows,
         empty="It has not decided anything yet.",

@@ -229,7 +229,7 @@ def _loadings(node: Node) -> Table:
     rows: list[list[Any]] = [
         [one.at_ms, one.name[:16], one.position] for one in reversed(node.state.loadings)
     ]
-    return Table(id="models", title="Models loaded", columns=columns, rows=rows, empty="None was loaded.")
+    return Table(id="models", title="Models loaded", columns=columns, rows=rows, empty="No model was loaded.")
 
 
 # Variants and exploration.

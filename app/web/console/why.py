@@ -107,8 +107,9 @@ async def decision(request: Request) -> Response:
 
 
 def _decision_id(text: str) -> bytes | None:
+    """Read a decision's id, or that of an OpenRTB bid, which has the ad's number behind it."""
     try:
-        return ids.from_text(text)
+        return ids.from_text(text.partition("-")[0])
     except ValueError:
         return None
 

@@ -38,7 +38,7 @@ def test_a_node_that_knows_nothing_says_so(server: Server, admin: Browser) -> No
     page = plain(admin.text("/console/model"))
     assert "No experiment runs." in page
     assert "Nothing is explored" in page
-    assert "None was loaded." in page
+    assert "No model was loaded." in page
     assert "Nothing learned yet." in plain(admin.text("/console/model?part=cells"))
     assert plain(admin.text("/console/model?part=quality"))
 

@@ -99,7 +99,8 @@ def test_a_funnel_is_in_the_order_of_the_checks() -> None:
 def test_a_decision_is_looked_up_by_its_id_and_its_request(server: Server) -> None:
     admin = log_in(server, KEY)
     served = decided(server, "plc-1", request_id="only-one")
-    for sought in (path_of(served).rpartition("/")[2], "only-one"):
+    identity = path_of(served).rpartition("/")[2]
+    for sought in (identity, f"{identity}-0", "only-one"):
         answer = admin.get(f"/console/why?q={sought}")
         assert (answer.status, answer.headers["location"]) == (303, path_of(served))
     decided(server, "plc-2", request_id="only-one")
@@ -155,7 +156,7 @@ def test_it_is_replayed_and_asked_what_if(server: Server) -> None:
     assert "Agrees" in plain_text(replayed.body.decode())
     creative = served.choice.placed[0].wins[0].creative_id
     low = plain_text(admin.text(f"{path_of(served)}?creative_id={creative}&bid=1"))
-    assert "At a bid of 1 it does not win" in low
+    assert "At a bid of 1 it would not have won" in low
     assert "The least that wins is" in low
     wrong = plain_text(admin.text(f"{path_of(served)}?creative_id={creative}&bid=much"))
     assert "(invalid)" in wrong
@@ -225,3 +226,17 @@ def test_an_old_decision_says_what_is_missing(server: Server) -> None:
     page = plain_text(admin.text(path + "?workings=1"))
     assert "too_old" in page
     assert "won with eCPM" in page, "what was kept is told all the same"
+
+
+def test_a_request_is_tried_while_a_shadow_looks_on(server: Server) -> None:
+    admin = log_in(server, KEY)
+    wanted = {"id": "e-1", "variants": {"watch": {"share": 1.0, "shadow": True}}}
+    assert server.ask("POST", "/v1/experiments", wanted).status == 201
+    server.run(tick(server.node))
+    served = decided(server, "plc-1", request_id="watched")
+    assert served.choice.shadows
+    answer = try_out(admin, {"placements[0].placement_id": "plc-1"})
+    assert "won with eCPM" in plain_text(answer.body.decode())
+    assert "the same, bit for bit" in plain_text(admin.text(path_of(served) + "?workings=1"))
+    siblings = admin.csv(path_of(served) + "?workings=1&csv=candidates-0")
+    assert {"the winner's own ad group", "sets the price", "won place 1"} <= {row[3] for row in siblings}
