@@ -16,17 +16,24 @@ from starlette.types import Scope
 from app.domain.refusals import Busy, Refused
 from app.flows.node import Node
 from app.web.ads import AdsDoor
+from app.web.console.campaign import campaign, set_status
+from app.web.console.campaigns import campaigns
+from app.web.console.editing import edit, make
 from app.web.console.experiments import experiment, experiments
 from app.web.console.frame import HERE, Frame, page, refused_page
 from app.web.console.guard import Guard
+from app.web.console.invalid import give_back, invalid
+from app.web.console.later import Later
 from app.web.console.login import login_routes
 from app.web.console.model import model
 from app.web.console.overview import overview
 from app.web.console.pages import ROOT
+from app.web.console.placements import placement, placements
 from app.web.console.sessions import Sessions
 from app.web.console.system import system
 from app.web.console.why import decision, why, why_tried
 
+_BOTH = ["GET", "POST"]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -47,12 +54,22 @@ def console_app(
     )
     app.router.redirect_slashes = False
     app.state.frame, app.state.ads_door = Frame(node), ads_door
+    app.state.later = Later()
     return app
 
 
 def _page_routes() -> list[BaseRoute]:
     return [
         Route(f"{ROOT}/overview", overview),
+        Route(f"{ROOT}/campaigns", campaigns),
+        Route(f"{ROOT}/campaigns/~new", make, methods=_BOTH),
+        Route(f"{ROOT}/campaigns/{{id}}", campaign),
+        Route(f"{ROOT}/campaigns/{{id}}/edit", edit, methods=_BOTH),
+        Route(f"{ROOT}/campaigns/{{id}}/status", set_status, methods=["POST"]),
+        Route(f"{ROOT}/campaigns/{{id}}/{{folder}}/~new", make, methods=_BOTH),
+        Route(f"{ROOT}/campaigns/{{id}}/{{folder}}/{{which}}", edit, methods=_BOTH),
+        Route(f"{ROOT}/placements", placements),
+        Route(f"{ROOT}/placements/{{id}}", placement),
         Route(f"{ROOT}/model", model),
         Route(f"{ROOT}/why", why),
         Route(f"{ROOT}/why/try", why_tried, methods=["POST"]),
@@ -60,6 +77,8 @@ def _page_routes() -> list[BaseRoute]:
         Route(f"{ROOT}/why/{{id}}/replay", decision, methods=["POST"]),
         Route(f"{ROOT}/experiments", experiments),
         Route(f"{ROOT}/experiments/{{id}}", experiment, methods=["GET", "POST"]),
+        Route(f"{ROOT}/invalid-traffic", invalid),
+        Route(f"{ROOT}/invalid-traffic/refund", give_back, methods=["POST"]),
         Route(f"{ROOT}/system", system),
     ]
 

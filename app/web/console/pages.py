@@ -26,9 +26,12 @@ class Page(NamedTuple):
 
 PAGES: tuple[Page, ...] = (
     Page(f"{ROOT}/overview", "Overview", "/metrics"),
+    Page(f"{ROOT}/campaigns", "Campaigns", "/v1/campaigns"),
+    Page(f"{ROOT}/placements", "Placements", "/v1/placements"),
     Page(f"{ROOT}/model", "Model", "/v1/reliability"),
     Page(f"{ROOT}/why", "Why this ad", "/v1/decisions"),
     Page(f"{ROOT}/experiments", "Experiments", "/v1/experiments"),
+    Page(f"{ROOT}/invalid-traffic", "Invalid traffic", "/v1/reports"),
     Page(f"{ROOT}/system", "System", "/v1/memory"),
 )
 

@@ -84,10 +84,11 @@
       scales: { x: { time: ofTime }, y: { range: (_plot, low, high) => {
         if (low == null) return [0, 1];
         const top = Math.max(high, ...Object.values(chart.limits).filter((limit) => limit <= 2.5 * high || high === 0));
-        const bottom = low >= 0 && low < top * 0.6 ? 0 : low - (top - low) * 0.1;
+        const whole = chart.style === "bars" || chart.style === "steps"; // their area is what is read
+        const bottom = low >= 0 && (whole || low < top * 0.6) ? 0 : low - (top - low) * 0.1;
         return [bottom, top === bottom ? bottom + 1 : top + (top - bottom) * 0.08];
       } } },
-      axes: [{ ...axis, space: 70 }, { ...axis, size: 56, values: (_plot, values) => values.map((value) => written(value)) }],
+      axes: [{ ...axis, space: 70 }, { ...axis, size: (_plot, values) => Math.max(56, 18 + 6.6 * Math.max(0, ...(values ?? []).map((value) => value.length))), values: (_plot, values) => values.map((value) => written(value)) }],
       cursor: { drag: { x: true, y: false }, points: { size: 6 } },
       hooks: { draw: [drawMarks] },
     };
