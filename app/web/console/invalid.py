@@ -178,7 +178,7 @@ def sources_table(name: str, sources: list[Source], hours: int) -> Table:
     ]  # fmt: skip
     columns = [
         Column(name), Column("invalid", "number"), Column("of events", "number"), Column("share", "percent"),
-        Column("commonest reason"),
+        Column("mostly"),
     ]  # fmt: skip
     return Table(id=f"by_{name}", title=f"By {name}", columns=columns, rows=rows, empty="Nothing invalid.")
 
