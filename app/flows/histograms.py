@@ -76,3 +76,24 @@ def _unlabelled(value: float) -> None:
 
 def _edge(value: float) -> str:
     return str(float(value))
+
+
+def quantile(edges: Sequence[float], counts: Sequence[int], share: float) -> float | None:
+    """Tell below what so large a share of the observations lies, evenly spread within each bucket.
+
+    None where nothing was observed; what lies beyond the last edge is told as that edge.
+    Cost    a look at each bucket.
+
+    >>> edges = (1.0, 2.0)
+    >>> [quantile(edges, counts, 0.5) for counts in ((0, 4, 0), (0, 0, 1), (0, 0, 0))]
+    [1.5, 2.0, None]
+    """
+    rest = share * sum(counts)
+    if not any(counts):
+        return None
+    low = 0.0
+    for high, count in zip(edges, counts, strict=False):
+        if count and rest <= count:
+            return low + (high - low) * rest / count
+        rest, low = rest - count, high
+    return float(edges[-1])

@@ -25,6 +25,8 @@ from app.flows.place_names import PlaceNames
 from app.flows.randomness import Randomness
 from app.flows.request_log import RequestLog
 from app.flows.spans import Spans
+from app.flows.telemetry import Telemetry
+from app.flows.trend import Trends
 from app.flows.user_keys import UserKeys
 from app.journal.decisions import DecisionStore
 from app.journal.sqlite import SqliteJournal
@@ -112,6 +114,8 @@ class Node:
     past_sought: set[int] = field(default_factory=set)  # of those, which were looked for already
     place_names: PlaceNames = field(default_factory=PlaceNames)
     decision_times: DecisionTimes = field(default_factory=DecisionTimes)
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    trends: Trends = field(default_factory=Trends)
 
     def now_ms(self) -> int:
         """The node's time: the wall clock, but never before the state's last tick."""

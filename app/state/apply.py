@@ -101,6 +101,8 @@ def apply(state: State, entry: Entry) -> Outcome:  # noqa: C901, PLR0912 - an ar
         case Loaded():
             return take_model(state, line)
         case Configured():
+            if entry.position > 1:  # the first says what there is, not what is another now
+                state.changes.configured(line.at_ms, line.settings, state.experiments.given)
             state.configure(line.settings)
             state.tell_time(line.at_ms)
             state.mix(struct.pack("<qd", entry.position, state.prior_logit))
@@ -384,6 +386,7 @@ def _replaced_since(state: State, model: Model, position: int) -> bool:
 def _catalogued(state: State, line: Catalogued) -> Outcome:
     thing = line.thing
     before = state.catalogue.get(kind_of(thing), thing.id)
+    state.changes.catalogued(line.at_ms, thing, before)
     state.catalogue.take(thing, line.at_ms)
     state.pursue(thing, before)
     if isinstance(thing, Placement):

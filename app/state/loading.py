@@ -19,6 +19,7 @@ import numpy as np
 
 from app.domain.lines import Loaded
 from app.rules.trained import Trained
+from app.state.changes import Change
 from app.state.prepared import Homes, Loading, Terms, prepare
 from app.state.receipts import Outcome
 from app.state.state import State
@@ -58,6 +59,7 @@ def take_model(state: State, line: Loaded) -> Outcome:
     else:
         prepared = ready[0]
     state.adopt(prepared.model)
+    state.changes.note(Change(line.at_ms, "model", "loaded", line.name[:12]))
     state.calibration.forget()
     homeless = line.homeless + prepared.homeless
     state.loadings.append(

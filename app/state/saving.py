@@ -15,6 +15,7 @@ from app.domain.catalogue import Placement, Thing
 from app.domain.keys import ApiKey
 from app.domain.lines import FoldSettings
 from app.rules.evaluation import logit
+from app.state.changes import Change
 from app.state.exploration import Exploration
 from app.state.people import PARTS as PEOPLE_PARTS
 from app.state.prepared import Loading
@@ -32,6 +33,8 @@ def parts(state: State) -> dict[str, NDArray[Any] | bytes]:
     rest = {**_rest(state), "supply": supply_rest, "clusters": clusters_rest}
     if state.loadings:
         rest["loadings"] = state.loadings
+    if state.changes.kept:
+        rest["changes"] = state.changes.kept
     width = state.catalogue.width
     several = {
         "model": state.model.parts(width),
@@ -122,6 +125,7 @@ def restore(state: State, position: int, parts: dict[str, Any]) -> None:
     state.conversions.restore(parts["conversions"], *rest["conversions"])
     _restore_money(state, parts)
     state.loadings = msgspec.convert(rest.get("loadings", []), list[Loading])
+    state.changes.kept = msgspec.convert(rest.get("changes", []), list[Change])
     state.in_flight.ticks_ms = list(rest.get("ticks_ms", []))
     if "user_counters" in parts:
         state.user_counters.restore(parts["user_counters"], rest["user_counters"])

@@ -27,6 +27,7 @@ from app.state.admission import Admission
 from app.state.audiences import Audiences
 from app.state.calibration import Calibration
 from app.state.catalogue import Catalogue
+from app.state.changes import Changes
 from app.state.clusters import Clusters
 from app.state.conversions import Conversions
 from app.state.counters import UserCounters
@@ -89,6 +90,7 @@ class State:
         self.model.damp(self.campaign_exploration.damping)
         self.experiments = Experiments()
         self.keys = Keys()
+        self.changes = Changes()
         self.people = People()
         self.quality = Quality(self.catalogue.ads)
         self.dismissals = Dismissals()
@@ -347,6 +349,7 @@ class State:
         self.catalogue.campaign_accounts.check()
         self.catalogue.group_accounts.check()
         self.keys.check()
+        self.changes.check()
         self.supply.check()
         self.pacing.check()
         self.traffic.check()

@@ -26,7 +26,7 @@ from app.web.console.invalid import give_back, invalid
 from app.web.console.later import Later
 from app.web.console.login import login_routes
 from app.web.console.model import model
-from app.web.console.overview import overview
+from app.web.console.overview import overview, trend
 from app.web.console.pages import ROOT
 from app.web.console.placements import placement, placements
 from app.web.console.sessions import Sessions
@@ -50,6 +50,7 @@ def console_app(
             Busy: _refused,
             404: _not_found,
             405: _not_found,
+            500: _bug,
         },
     )
     app.router.redirect_slashes = False
@@ -61,6 +62,7 @@ def console_app(
 def _page_routes() -> list[BaseRoute]:
     return [
         Route(f"{ROOT}/overview", overview),
+        Route(f"{ROOT}/overview/trend", trend),
         Route(f"{ROOT}/campaigns", campaigns),
         Route(f"{ROOT}/campaigns/~new", make, methods=_BOTH),
         Route(f"{ROOT}/campaigns/{{id}}", campaign),
@@ -112,3 +114,11 @@ async def _not_found(request: Request, error: Exception) -> Response:
             told=f"{request.method} is not taken here.",
         )  # fmt: skip
     return refused_page(request, Refused("not_found", "There is nothing here."))
+
+
+async def _bug(request: Request, _error: Exception) -> Response:
+    """Say that it is our fault, and no more; the log has it."""
+    return page(
+        request, "refused.html", status=500, title="Something went wrong", code="internal",
+        told="This is a fault of the node, not of yours. Its log has it under this answer's X-Request-ID.",
+    )  # fmt: skip

@@ -154,9 +154,10 @@ def _context(request: Request) -> dict[str, Any]:
     own = pages.page_of(request.url.path)
 
     def query(**changes: Any) -> str:
-        """Write this page's query with some parts changed."""
+        """Write this page's address with some parts of its query changed."""
         kept = {name: value for name, value in request.query_params.items() if name != "live"} | changes
-        return "?" + urlencode({name: value for name, value in kept.items() if value is not None})
+        told = urlencode({name: value for name, value in kept.items() if value is not None})
+        return f"{request.url.path}?{told}" if told else request.url.path
 
     return {
         "visitor": visitor,
