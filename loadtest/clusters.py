@@ -98,10 +98,9 @@ def _cost(town: Town, centroids: NDArray[np.float64]) -> bool:
         for name, what in ((f"{count} words, never met", people), (f"{count} words, met before", people)):
             times = [_timed(clusters, person) for person in what]
             say(f"  {name:44}{percentile(times, 0.5):>12.2f}{percentile(times, 0.99):>12.2f}")
-            if count <= WORDS:
-                worst = max(worst, percentile(times, 0.5))
+            worst = max(worst, percentile(times, 0.5))
     say()
-    return target(f"a profile of {WORDS} words finds its cluster in under {LIMIT_US:.0f} us: {worst:.1f}",
+    return target(f"a profile of any of these finds its cluster in under {LIMIT_US:.0f} us: {worst:.1f}",
                   worst < LIMIT_US)  # fmt: skip
 
 

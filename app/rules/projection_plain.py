@@ -9,9 +9,10 @@ Source  Li, Hastie and Church 2006 (very sparse random projections); Weinberger 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,21 +25,48 @@ _KEY = b"adjudge profiles 1"  # another key, another projection: what was cluste
 Hashes = tuple[int, ...]
 
 
-@lru_cache(maxsize=262_144)
+@lru_cache(maxsize=64)
+def _absorbed(field: str) -> Any:
+    """A hash that has taken in the key and a field's name: half of the work on a word."""
+    return blake2b(f"{field}:".encode(), digest_size=8, key=_KEY)
+
+
+@lru_cache(maxsize=65_536)
 def hash_of(field: str, word: str) -> int:
     """Hash a word of a field: 60 bits, the same everywhere and always.
 
     >>> hash_of("interest", "travel") == hash_of("segment", "travel")
     False
     """
-    digest = blake2b(f"{field}:{word}".encode(), digest_size=8, key=_KEY).digest()
-    return int.from_bytes(digest, "little") >> 4
+    return int(_hashes([_digest(_absorbed(field), word)])[0])
+
+
+def hashed(interests: Sequence[str], segments: Sequence[str]) -> NDArray[np.int64]:
+    """Hash the words of a person's profile, each once. Cost: 0.2 us a word.
+
+    Without a memory of words: what is met for the first time would wait for it longer than it saves.
+    """
+    absorbed = _absorbed("interest")
+    digests = [_digest(absorbed, word) for word in interests]
+    absorbed = _absorbed("segment")
+    digests += [_digest(absorbed, word) for word in segments]
+    return _hashes(dict.fromkeys(digests))
+
+
+def _digest(absorbed: Any, word: str) -> bytes:
+    one = absorbed.copy()
+    one.update(word.encode())
+    digest: bytes = one.digest()
+    return digest
+
+
+def _hashes(digests: Iterable[bytes]) -> NDArray[np.int64]:
+    return (np.frombuffer(b"".join(digests), dtype="<u8") >> np.uint64(4)).astype(np.int64)
 
 
 def hashes_of(interests: Sequence[str], segments: Sequence[str]) -> Hashes:
-    """Hash the words of a person's profile, each once."""
-    words = [hash_of("interest", word) for word in interests]
-    return tuple(dict.fromkeys(words + [hash_of("segment", word) for word in segments]))
+    """Hash the words of a person's profile, each once, as plain numbers."""
+    return tuple(hashed(interests, segments).tolist())
 
 
 def places_of(word: int) -> list[tuple[int, int]]:

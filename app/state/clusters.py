@@ -16,7 +16,7 @@ from app.domain.lines import Clustered
 from app.domain.requests import Person
 from app.rules.features import BLOCKS
 from app.rules.projection import nearest, project
-from app.rules.projection_plain import DIMENSIONS, hashes_of
+from app.rules.projection_plain import DIMENSIONS, hashed
 
 MEMORY = 65_536  # profiles whose cluster is remembered; the same visitors come again
 _NO_VECTOR: NDArray[np.float64] = np.zeros(DIMENSIONS)
@@ -68,8 +68,7 @@ class Clusters:
 
     def vector(self, interests: tuple[str, ...], segments: tuple[str, ...]) -> NDArray[np.float64]:
         """Project a profile; good until the next call."""
-        words = np.array(hashes_of(interests, segments), dtype=np.int64)
-        project(words, self._scratch)
+        project(hashed(interests, segments), self._scratch)
         return self._scratch
 
     def _find(self, interests: tuple[str, ...], segments: tuple[str, ...]) -> int:
