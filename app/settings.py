@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -17,6 +18,7 @@ from app.domain.money import MICROS, to_micros
 from app.domain.refusals import Refused
 from app.flows.clients import Clients, Networks, read_bots, read_networks
 from app.flows.geo import Geo
+from app.flows.health import Setting
 from app.flows.node import NodeSettings
 from app.rules.invalid_traffic import read_limits
 
@@ -24,6 +26,7 @@ Seconds = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Penalty = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_SECRETS = frozenset({"admin_key"})  # never shown
 Probability = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -385,7 +388,18 @@ class Settings(BaseSettings):
             snapshots=self.snapshots,
             snapshot_every_s=self.snapshot_every_s,
             snapshot_every_lines=self.snapshot_every_lines,
+            told=self.told(),
         )
+
+    def told(self) -> tuple[Setting, ...]:
+        """All settings by their variables, as people may read them: secrets only as set or not."""
+        return tuple(
+            Setting(
+                f"ADJUDGE_{name.upper()}", _masked(name, str(getattr(self, name))), str(field.default),
+                field.description or "",
+            )
+            for name, field in type(self).model_fields.items()
+        )  # fmt: skip
 
 
 def read_settings() -> Settings:
@@ -399,6 +413,17 @@ def read_settings() -> Settings:
         first = error.errors()[0]
         name = "ADJUDGE_" + str(first["loc"][0]).upper()
         raise Refused("setting", f"{name}: {first['msg']}", name) from error
+
+
+def _masked(name: str, value: str) -> str:
+    """Hide a secret, and whatever stands before the host of an address.
+
+    >>> _masked("admin_key", "adj_x"), _masked("admin_key", ""), _masked("otel_url", "http://me:pw@host/v1")
+    ('(set)', '', 'http://(hidden)@host/v1')
+    """
+    if name in _SECRETS:
+        return "(set)" if value else ""
+    return re.sub(r"://[^/@]*@", "://(hidden)@", value)
 
 
 def _listed(text: str) -> list[str]:

@@ -19,6 +19,7 @@ from app.flows.counters import Counters
 from app.flows.decision_times import DecisionTimes
 from app.flows.follow import Follow
 from app.flows.geo import Geo
+from app.flows.health import Setting
 from app.flows.just_served import JustServed
 from app.flows.limiter import Limiter
 from app.flows.place_names import PlaceNames
@@ -64,6 +65,7 @@ class NodeSettings:
     snapshots: int = 3
     snapshot_every_s: int = 600
     snapshot_every_lines: int = 100_000
+    told: tuple[Setting, ...] = ()  # all settings as people read them
 
 
 @dataclass(slots=True)

@@ -93,13 +93,16 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.rows: deque[Stretch] = deque(maxlen=KEPT_S)
+        self.since_ms: int | None = None  # of the first sample
         self._before: Stretch | None = None  # counts since the start
 
     def sample(self, node: Node, loop_lag_s: float = 0.0) -> None:
         """Note what the counters say more than at the last call."""
         total, before = _totals(node), self._before
         self._before = total
-        if before is not None:
+        if before is None:
+            self.since_ms = total.at_ms
+        else:
             self.rows.append(_between(before, total, loop_lag_s))
 
     def lately(self, seconds: int) -> Stretch:

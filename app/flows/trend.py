@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal
@@ -19,6 +19,7 @@ from msgspec import Struct
 from app.domain.ids import DAY_MS, HOUR_MS
 from app.domain.money import to_micros
 from app.flows.reporting import Asked, report
+from app.flows.tallies import MINUTE_MS
 from app.state.changes import Change
 
 if TYPE_CHECKING:
@@ -105,7 +106,27 @@ async def _points(node: Node, by: By, now_ms: int) -> list[Point]:
         )
         for row in _read(await report(node, asked)).rows
     ]  # fmt: skip
-    return by_month(points, zone) if by == "month" else points
+    return by_month(points, zone) if by == "month" else with_gaps(points, by, zone)
+
+
+def with_gaps(points: list[Point], by: By, zone: str) -> list[Point]:
+    """Put in the minutes, hours or days between in which nothing happened: a picture is not to bridge them.
+
+    >>> [each.at_ms for each in with_gaps([Point(0), Point(180_000)], "minute", "UTC")]
+    [0, 60000, 120000, 180000]
+    """
+    if not points:
+        return points
+    told = {each.at_ms: each for each in points}
+    at_ms = points[0].at_ms
+    while at_ms < points[-1].at_ms:
+        told.setdefault(at_ms, Point(at_ms))
+        if by == "day":  # of 23 to 25 hours
+            day = datetime.fromtimestamp(at_ms / 1000, ZoneInfo(zone)).date() + timedelta(days=1)
+            at_ms = _start_ms(day.isoformat(), zone)
+        else:
+            at_ms += HOUR_MS if by == "hour" else MINUTE_MS
+    return [told[each] for each in sorted(told)]
 
 
 def by_month(points: list[Point], zone: str) -> list[Point]:

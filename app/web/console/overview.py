@@ -86,7 +86,7 @@ def _pictures(told: Trend, currency: str) -> list[Chart]:
     return [
         Chart(id="ecpm", title="eCPM", unit=currency, x=x, series={"eCPM": ecpm}, marks=marks),
         Chart(
-            id="revenue", title="Revenue", unit=f"{currency} a {told.by}", x=x, style="bars",
+            id="revenue", title="Revenue", unit=f"{currency} per {told.by}", x=x, style="bars",
             series={"revenue": [point.spend_micros / MICROS for point in told.points]},
         ),
     ]  # fmt: skip
