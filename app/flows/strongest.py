@@ -177,6 +177,7 @@ async def _values(node: Node) -> dict[str, Iterable[str]]:
 
 def _values_of_decisions(node: Node, since_ms: int) -> defaultdict[str, set[str]]:
     found: defaultdict[str, set[str]] = defaultdict(set)
+    node.decisions.flush()  # a thread writes them a little later than they are taken
     for record in islice(node.decisions.latest(since_ms), RECORDS):
         request, person = record.request, record.request.person
         found["site_category"].update(request.surroundings.site_category)
