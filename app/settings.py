@@ -18,8 +18,7 @@ from app.domain.money import MICROS, to_micros
 from app.domain.refusals import Refused
 from app.flows.clients import Clients, Networks, read_bots, read_networks
 from app.flows.geo import Geo
-from app.flows.health import Setting
-from app.flows.node import NodeSettings
+from app.flows.node import NodeSettings, Setting
 from app.rules.invalid_traffic import read_limits
 
 Seconds = Annotated[int, Field(gt=0)]

@@ -6,31 +6,14 @@ import asyncio
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from app.flows.node import Node
 from app.journal.snapshots import listing
 from app.state.calibration import WHOLE
 
-if TYPE_CHECKING:
-    from app.flows.node import Node
-
 LATE_SNAPSHOT = 3  # times its interval: so old, something keeps snapshots from being made
-
-
-class Setting(Struct, frozen=True):
-    """A setting as the node was started with; a secret is told as set or not, never as what it is."""
-
-    name: str
-    value: str
-    default: str
-    meaning: str
-
-    @property
-    def changed(self) -> bool:
-        """Whether it is another than the default."""
-        return self.value != self.default
 
 
 class Kept(Struct, frozen=True):

@@ -12,28 +12,43 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec import Struct
+
 from app.domain.lines import FoldSettings, Line
-from app.flows.audiences import Lists
 from app.flows.clients import Clients
 from app.flows.counters import Counters
 from app.flows.decision_times import DecisionTimes
 from app.flows.follow import Follow
 from app.flows.geo import Geo
-from app.flows.health import Setting
 from app.flows.just_served import JustServed
 from app.flows.limiter import Limiter
+from app.flows.lists import Lists
 from app.flows.place_names import PlaceNames
+from app.flows.points import Trends
 from app.flows.randomness import Randomness
 from app.flows.request_log import RequestLog
 from app.flows.spans import Spans
 from app.flows.telemetry import Telemetry
-from app.flows.trend import Trends
 from app.flows.user_keys import UserKeys
 from app.journal.decisions import DecisionStore
 from app.journal.sqlite import SqliteJournal
 from app.state.apply import Receipt
 from app.state.choose import Chooser
 from app.state.state import State
+
+
+class Setting(Struct, frozen=True):
+    """A setting as the node was started with; a secret is told as set or not, never as what it is."""
+
+    name: str
+    value: str
+    default: str
+    meaning: str
+
+    @property
+    def changed(self) -> bool:
+        """Whether it is another than the default."""
+        return self.value != self.default
 
 
 @dataclass(frozen=True, slots=True)

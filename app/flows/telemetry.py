@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from operator import sub
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import Struct
 from prometheus_client import Counter
 
-from app.flows.counters import SECONDS
+from app.flows.counters import SECONDS, Counters
 from app.flows.histograms import Series, quantile
-
-if TYPE_CHECKING:
-    from app.flows.node import Node
 
 KEPT_S = 900
 ROUTES = ("/v1/ads", "/openrtb2/bid")
@@ -96,9 +93,9 @@ class Telemetry:
         self.since_ms: int | None = None  # of the first sample
         self._before: Stretch | None = None  # counts since the start
 
-    def sample(self, node: Node, loop_lag_s: float = 0.0) -> None:
+    def sample(self, counters: Counters, now_ms: int, loop_lag_s: float = 0.0) -> None:
         """Note what the counters say more than at the last call."""
-        total, before = _totals(node), self._before
+        total, before = _totals(counters, now_ms), self._before
         self._before = total
         if before is None:
             self.since_ms = total.at_ms
@@ -153,9 +150,8 @@ def _between(before: Stretch, after: Stretch, loop_lag_s: float) -> Stretch:
     return Stretch(at_ms=after.at_ms, took_s=took_s, loop_lag_s=loop_lag_s, **counts, **buckets)
 
 
-def _totals(node: Node) -> Stretch:
+def _totals(counters: Counters, now_ms: int) -> Stretch:
     """Read the counters as they stand."""
-    counters = node.counters
     requests = filled = unfilled = impressions = events = 0
     for labels, count in _samples(counters.requests):
         if labels["route"] in ROUTES:
@@ -167,7 +163,7 @@ def _totals(node: Node) -> Stretch:
             events += count if labels["kind"] in {"impression", "click", "conversion"} else 0
             impressions += count if labels["kind"] == "impression" else 0
     return Stretch(
-        at_ms=node.now_ms(), requests=requests, filled=filled, unfilled=unfilled, events=events,
+        at_ms=now_ms, requests=requests, filled=filled, unfilled=unfilled, events=events,
         impressions=impressions, spend_micros=_total(counters.spend), invalid=_total(counters.invalid),
         answered_in=_buckets(*(counters.request_seconds.labels(route) for route in ROUTES)),
         visible_in=_buckets(counters.visible_seconds.labels("")),

@@ -70,7 +70,7 @@ async def tick_forever(node: Node) -> None:
         await asyncio.sleep(max(0.0, due - perf_counter()))
         lag_s = max(0.0, perf_counter() - due)
         node.counters.loop_lag.set(lag_s)
-        node.telemetry.sample(node, lag_s)
+        node.telemetry.sample(node.counters, node.now_ms(), lag_s)
         lost, before = node.decisions.lost, lost
         node.counters.lost.inc(lost - before)
         due = max(due + TICK_S, perf_counter())

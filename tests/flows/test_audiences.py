@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from app.domain.catalogue import Advertiser, Audience
 from app.domain.ids import DAY_MS
 from app.domain.requests import Person
-from app.flows.audiences import Lists, is_targetable, refresh, upload, withdraw
+from app.flows.audiences import is_targetable, refresh, upload, withdraw
+from app.flows.lists import Lists
 from app.flows.node import Node
 from app.flows.people import enrich, erase
 from tests.node import ask_for, now_ms, register, running_node, small_catalogue, tick

@@ -16,7 +16,7 @@ def test_a_sample_tells_what_came_since_the_last_one(tmp_path: Path) -> None:
     async def play() -> list[Stretch]:
         async with running_node(tmp_path, things=small_catalogue()) as node:
             telemetry, counters = Telemetry(), node.counters
-            telemetry.sample(node)
+            telemetry.sample(node.counters, node.now_ms())
             assert not telemetry.rows, "the first says where to begin"
             served = decide(node, ask_for("plc-1"))
             counters.requests.labels("/v1/ads", "filled").inc(3)
@@ -28,8 +28,8 @@ def test_a_sample_tells_what_came_since_the_last_one(tmp_path: Path) -> None:
             await send(node, "impression", served.ads[0])
             await send(node, "click", served.ads[0])
             await send(node, "click", served.ads[0])
-            telemetry.sample(node, 0.5)
-            telemetry.sample(node)
+            telemetry.sample(node.counters, node.now_ms(), 0.5)
+            telemetry.sample(node.counters, node.now_ms())
             return list(telemetry.rows)
 
     busy, idle = asyncio.run(play())

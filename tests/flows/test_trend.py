@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 
 from app.domain.catalogue import Campaign
-from app.flows.trend import By, Trend, trend_of
+from app.flows.points import By
+from app.flows.trend import Trend, trend_of
 from tests.node import ask_for, decide, register, running_node, send, small_catalogue
 
 SPANS: tuple[By, ...] = ("minute", "hour", "day", "month")

@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from app.domain.money import MICROS
 from app.domain.refusals import Refused
+from app.flows.points import By
 from app.flows.telemetry import Stretch
-from app.flows.trend import By, Trend, trend_of
+from app.flows.trend import Trend, trend_of
 from app.web.console.figures import Chart, Column, Mark, Table
 from app.web.console.frame import node_of, page
 

@@ -17,7 +17,7 @@ def traffic(server: Server) -> None:
 
     async def play() -> None:
         node = server.node
-        node.telemetry.sample(node)
+        node.telemetry.sample(node.counters, node.now_ms())
         for number in range(2):
             [ad] = decide(node, ask_for("plc-1")).ads
             node.counters.requests.labels("/v1/ads", "filled").inc()
@@ -25,7 +25,7 @@ def traffic(server: Server) -> None:
             await send(node, "impression", ad)
             if number:
                 await send(node, "click", ad)
-        node.telemetry.sample(node)
+        node.telemetry.sample(node.counters, node.now_ms())
         first = node.telemetry.rows[0]
         for seconds in (10, 20):
             node.telemetry.rows.append(type(first)(at_ms=first.at_ms + seconds * 1000, took_s=1.0))
