@@ -37,6 +37,7 @@ PARTS = (
     "archive",
     "clusters",
     "admission",
+    "console",
 )
 USAGE = f"usage: python -m loadtest [{'|'.join(PARTS)}|all] [options] [--out FILE]"
 
