@@ -155,7 +155,7 @@ def _write_report(report: Path, result: Comparison) -> None:
 
 def _compare_text(result: Comparison, report: Path | None) -> str:
     clicks = int(result.samples.clicks.sum())
-    head = f"{result.log}: {len(result.samples):,} samples, {clicks:,} clicks; second half"
+    head = f"{result.log}: {len(result.samples):,} samples, {clicks:,} {result.counted}; second half"
     written = [] if report is None else [f"report: {report}"]
     return "\n".join([head, table(result), *written]) + "\n"
 

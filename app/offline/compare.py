@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -58,6 +58,7 @@ class Comparison:
     log: str
     samples: Samples = field(repr=False)
     entries: tuple[Entry, ...] = ()
+    counted: Literal["clicks", "conversions"] = "clicks"  # what the labels of the log tell
 
     def as_json(self) -> dict[str, Any]:
         """The shape that `compare --json` prints."""
@@ -105,7 +106,10 @@ def compare_file(
 def _compare_late(
     log: Path, schema: Schema, folder: Path, ways: list[str], most: int | None, progress: Progress | None
 ) -> Comparison:
-    """Run ways of learning from late labels: each row is predicted from what had come by its moment."""
+    """Run ways of learning from late labels: each row is predicted from what had come by its moment.
+
+    What comes so late is a click's conversion.
+    """
     rows = read_log(log, schema, folder)
     assert rows.at_s is not None
     assert rows.late_s is not None
@@ -126,7 +130,7 @@ def _compare_late(
         started = perf_counter()
         p = Learnt(late).predict(way)
         runs.append((way, Predicted(p, perf_counter() - started, None)))
-    return compared(log.name, samples, runs, _truth(rows, count))
+    return replace(compared(log.name, samples, runs, _truth(rows, count)), counted="conversions")
 
 
 def _truth(rows: Log, count: int) -> F64 | None:

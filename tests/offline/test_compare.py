@@ -82,6 +82,7 @@ def test_a_log_whose_labels_come_late_is_compared_over_ways_of_learning_them(tmp
     result = compare_file(log.log, log.conversions_schema, WAYS)
     assert [entry.model for entry in result.entries] == [TRUTH, *WAYS]
     assert (len(result.samples), int(result.samples.clicks.sum())) == (log.clicks, log.conversions)
+    assert f"{log.conversions:,} conversions; every sample" in report_html(result)
     half = len(result.samples) // 2
     ne = {entry.model: entry.second_half.ne or 9.0 for entry in result.entries}
     assert min(ne, key=ne.__getitem__) == TRUTH
