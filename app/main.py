@@ -53,7 +53,7 @@ from app.journal.sqlite import SqliteJournal
 from app.settings import Settings
 from app.state.apply import Outcome
 from app.state.choose import Chooser
-from app.web.admin import admin_app
+from app.web.admin.app import admin_app
 from app.web.ads import AdsDoor
 from app.web.explain import explain
 from app.web.links import Links

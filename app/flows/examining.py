@@ -18,9 +18,10 @@ from typing import Any
 
 import apsw
 
+from app.domain.refusals import Refused
 from app.flows.snapshotting import restored
 from app.journal import snapshots
-from app.journal.reader import SqliteReader
+from app.journal.reader import UNREADABLE, SqliteReader
 from app.journal.sqlite import SCHEMA
 
 # 3.51.3 is the first SQLite without the WAL-reset corruption bug.
@@ -44,6 +45,8 @@ def examine(data: Path, columns: int) -> list[Finding]:
     """
     machine = [_sqlite(), _sync(data), _room(data), _memory(), _cores(), _schedule(), _clock(), _files()]
     ports = [_port(port) for port in PORTS]
+    if data.exists() and not data.is_dir():
+        return [*machine, *ports, _finding("data", f"{data} is a file", False, "name a directory")]
     if not (data / "journal.db").exists():
         return [*machine, *ports, _finding("data", f"{data} holds no journal yet", True, "")]
     journal = _journal(data)
@@ -74,15 +77,23 @@ def _sync(data: Path) -> Finding:
     place = _place(data)
     if not place.is_dir():
         return _finding("fsync_ms", None, False, f"{place} does not exist")
+    try:
+        found = round(median(_sync_times_ms(place)), 3)
+    except OSError as error:
+        advice = f"nothing can be written in {place}: make room there, or give its user the right to"
+        return _finding("fsync_ms", error.strerror, False, advice)
+    return _finding("fsync_ms", found, found < SLOW_SYNC_MS, "events wait for this: use a local disk")
+
+
+def _sync_times_ms(place: Path) -> list[float]:
     times = []
     with TemporaryDirectory(dir=place) as folder, (Path(folder) / "probe").open("wb", buffering=0) as file:
         for _ in range(20):
-            file.write(bytes(4096))
+            os.write(file.fileno(), bytes(4096))
             started = time.perf_counter()
             os.fsync(file.fileno())
             times.append((time.perf_counter() - started) * 1000)
-    found = round(median(times), 3)
-    return _finding("fsync_ms", found, found < SLOW_SYNC_MS, "events wait for this: use a local disk")
+    return times
 
 
 def _room(data: Path) -> Finding:
@@ -176,6 +187,9 @@ def _lines(path: Path) -> list[Finding]:
                         flaw = f"no line at {position + 1}"
                         break
                     position = entry.position
+        except Refused as error:
+            found = error.message.removesuffix(f": {UNREADABLE}")
+            return [_finding("journal", found, False, UNREADABLE)]
         except Exception as error:  # whatever is wrong with a line, it is this finding
             flaw = f"behind line {position}: {error}"
         if flaw:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from app.domain.catalogue import Placement, Publisher
+from app.domain.catalogue import AdGroup, Creative, Placement, Publisher
 from app.domain.ids import HOUR_MS
 from app.domain.keys import Caller
 from app.domain.requests import Ask
@@ -37,12 +37,14 @@ class PlacementDay(Struct, frozen=True, kw_only=True):
     """One placement's last hours: rows as in a report, by hour and by creative, and what was paid.
 
     `floor_micros` is what it takes now, before what a request may add: its own floor or the node's.
+    `known` has the name and the campaign of each of these creatives.
     """
 
     placement: Placement
     publisher: Publisher | None
     hours: list[Row]
     creatives: list[Row]
+    known: dict[str, tuple[str, str]]
     total: Row
     floor_micros: int
     prices: Prices
@@ -101,5 +103,17 @@ async def placement_day(node: Node, caller: Caller, placement_id: str, hours: in
     return PlacementDay(
         placement=placement, publisher=publisher if isinstance(publisher, Publisher) else None,
         hours=by_hour["rows"], total=by_hour["totals"], creatives=ranked, floor_micros=floor,
+        known=_known(node, [row["creative"] for row in ranked]),
         prices=await prices_at(node, placement_id, asked.from_ms, floor),
     )  # fmt: skip
+
+
+def _known(node: Node, creative_ids: list[str]) -> dict[str, tuple[str, str]]:
+    found = {}
+    for identity in creative_ids:
+        creative = node.state.catalogue.get("creative", identity)
+        if isinstance(creative, Creative):
+            group = node.state.catalogue.get("ad_group", creative.ad_group_id)
+            assert isinstance(group, AdGroup)
+            found[identity] = (creative.name, group.campaign_id)
+    return found

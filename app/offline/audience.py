@@ -16,6 +16,23 @@ from app.offline.world.people import Person
 
 DRAWN_AT_ONCE = 512
 MOST_VIEWS = 255
+ROBOTS_SHARE = 0.005
+ROBOT_CTR = 0.1
+BROWSERS = {
+    "android": "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/137.0.0.0 "
+    "Mobile Safari/537.36",
+    "ios": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+    "Version/18.5 Mobile/15E148 Safari/604.1",
+    "windows": "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "macos": "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+    "Version/18.5 Safari/605.1.15",
+}
+# A robot that says so, a program that is no browser, and a script in a browser, which clicks at once.
+ROBOTS = (
+    "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)",
+    "okhttp/4.12.0",
+    BROWSERS["windows"],
+)
 
 
 class Visit(Struct, frozen=True):
@@ -24,6 +41,14 @@ class Visit(Struct, frozen=True):
     person: Person
     placement_id: str
     body: dict[str, Any]
+    user_agent: str
+    robot: bool = False
+
+    @property
+    def address(self) -> str:
+        """Where this person is on the network: each has an address of its own."""
+        number = int(self.person.id.removeprefix("u-"))
+        return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 
 class Audience:
@@ -35,6 +60,7 @@ class Audience:
     def __init__(self, seed: int, catalogue: Iterable[Line]) -> None:
         self._market = Market(seed, catalogue)
         self._random = Random(f"visits:{seed}")
+        self._robots = Random(f"robots:{seed}")
         self._visitors = np.random.default_rng([seed, 2])
         self._waiting: list[tuple[int, int]] = []
         self._views = np.zeros((self._market.people.gender.size, len(self._market.creatives)), np.uint8)
@@ -49,7 +75,10 @@ class Audience:
         at = np.array([number]), self._market.desktop[[place]]
         device, system = self._market.people.devices(*at)
         person = self._market.people.person(number, int(device[0]), int(system[0]))
-        return Visit(person, placement["id"], _body(person, placement, self._random.getrandbits(40)))
+        body = _body(person, placement, self._random.getrandbits(40))
+        robot = self._robots.random() < ROBOTS_SHARE
+        agent = self._robots.choice(ROBOTS) if robot else BROWSERS[person.os]
+        return Visit(person, placement["id"], body, agent, robot)
 
     def seen(self, person: Person, creative_id: str) -> int:
         """Tell how often a person has seen an ad, and count one view more."""
@@ -70,6 +99,10 @@ class Audience:
     def clicks(self, p: float) -> bool:
         """Draw whether a click with this probability happens."""
         return self._random.random() < p
+
+    def robot_clicks(self) -> bool:
+        """Draw whether a robot clicks what it was shown: it does so at once, whatever it is."""
+        return self._robots.random() < ROBOT_CTR
 
     def click_delay_s(self) -> float:
         """Draw how long a person takes to click: 0.2 to 2 seconds."""

@@ -104,9 +104,9 @@ class Client:
         for _ in range(connections):
             self._free.put_nowait(Connection())
 
-    async def get(self, path: str) -> Reply:
-        """Fetch a path (with its query)."""
-        return await self._send(f"GET {path} HTTP/1.1\r\n{self._head}\r\n".encode(), TIMEOUT_S)
+    async def get(self, path: str, headers: str = "") -> Reply:
+        """Fetch a path (with its query); each of further headers ends with a line's end."""
+        return await self._send(f"GET {path} HTTP/1.1\r\n{self._head}{headers}\r\n".encode(), TIMEOUT_S)
 
     async def post(self, path: str, kind: str, body: bytes, timeout_s: float = TIMEOUT_S) -> Reply:
         """Send a body of a media type.

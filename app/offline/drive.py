@@ -102,20 +102,24 @@ class Driver:
                 await self._show(visit, ad, tally)
 
     async def _show(self, visit: Visit, ad: AnsweredAd, tally: Tally) -> None:
-        reply = await self._client.get(_path_of(ad.impression_url))
+        reply = await self._client.get(_path_of(ad.impression_url), _headers_of(visit))
         if reply.status != 200:
             raise ConnectionError(f"the impression was answered {reply.status}")
+        if visit.robot:  # nobody saw it: it is not in the ledger
+            if self._audience.robot_clicks():
+                self._tasks.create_task(self._click(visit, ad, tally, 0.0))
+            return
         views = self._audience.seen(visit.person, ad.creative_id)
         truth = self._audience.truth(visit.person, visit.placement_id, ad.creative_id, views)
         clicked = self._audience.clicks(truth)
         tally.shown(judged(ad, truth, clicked))
         if clicked:
-            self._tasks.create_task(self._click(ad, tally))
+            self._tasks.create_task(self._click(visit, ad, tally, self._audience.click_delay_s()))
 
-    async def _click(self, ad: AnsweredAd, tally: Tally) -> None:
-        await asyncio.sleep(self._audience.click_delay_s())
+    async def _click(self, visit: Visit, ad: AnsweredAd, tally: Tally, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
         try:
-            await self._client.get(_path_of(ad.click_url))
+            await self._client.get(_path_of(ad.click_url), _headers_of(visit))
         except (OSError, TimeoutError):
             tally.failed += 1
 
@@ -131,6 +135,10 @@ def judged(ad: AnsweredAd, truth: float, clicked: bool) -> Shown:
     if pricing.kind == "cpm":
         return Shown(ad.pctr, truth, clicked, pricing.price, pricing.bid)
     return Shown(ad.pctr, truth, clicked, pricing.price * clicked, pricing.bid * truth * 1000)
+
+
+def _headers_of(visit: Visit) -> str:
+    return f"User-Agent: {visit.user_agent}\r\nX-Forwarded-For: {visit.address}\r\n"
 
 
 def _path_of(url: str) -> str:

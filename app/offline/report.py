@@ -62,12 +62,12 @@ def report_html(one: Comparison) -> str:
 <html lang="en"><head><meta charset="utf-8"><title>{escape(one.log)}: models compared</title>
 <style>{_STYLE}</style></head><body>
 <h1>{escape(one.log)}</h1>
-<p>{len(one.samples):,} samples, {clicks:,} clicks; every sample was predicted before it was learned.
+<p>{len(one.samples):,} samples, {clicks:,} {one.counted}; every sample was predicted before it was learned.
 The table and the reliability diagram are of the second half of the log.</p>
 {_table(one)}
 <div class="charts"><figure><figcaption>Normalised entropy over the log (less is better)</figcaption>
 {_over_time(one)}</figure>
-<figure><figcaption>Reliability: click rate by prediction, 95 % intervals</figcaption>
+<figure><figcaption>Reliability: rate of {one.counted} by prediction, 95 % intervals</figcaption>
 {_reliability(one)}</figure></div>
 <p class="legend">{_legend(one)}</p>
 </body></html>
@@ -128,7 +128,7 @@ def _over_time(one: Comparison) -> str:
         lines[entry.model] = [((k + 0.5) / len(spans), ne) for k, ne in enumerate(spans) if ne is not None]
     values = [y for line in lines.values() for _, y in line]
     if not values:
-        return "<p>No click, no entropy.</p>"
+        return f"<p>No {one.counted}, no entropy.</p>"
     # A learner's first span may be far off: what is above the 99th percentile is cut.
     low, high = min(values), float(np.quantile(values, 0.99))
     margin = (high - low) * 0.05 or 0.05
@@ -152,13 +152,15 @@ def _reliability(one: Comparison) -> str:
         if value > 0
     ]
     if not ends:
-        return "<p>No click, no rate.</p>"
+        return f"<p>No {one.counted}, no rate.</p>"
     low, high = min(ends) * 0.8, min(max(ends) * 1.25, 1.0)
     across = Axis(low, high, LEFT, WIDTH - RIGHT, log=True)
     up = Axis(low, high, HEIGHT - BOTTOM, TOP, log=True)
     diagonal = f'<path d="M{LEFT} {HEIGHT - BOTTOM}L{WIDTH - RIGHT} {TOP}" stroke="#ced4da" fill="none"/>'
     drawn = [diagonal, *(_bins(across, up, of, _colour(one, model)) for model, of in found.items())]
-    return _svg(across, up, drawn, [f"{tick:g}" for tick in across.ticks()], "predicted CTR")
+    return _svg(
+        across, up, drawn, [f"{tick:g}" for tick in across.ticks()], f"predicted rate of {one.counted}"
+    )
 
 
 def _bins(across: Axis, up: Axis, of: Reliability, colour: str) -> str:

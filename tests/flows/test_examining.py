@@ -6,6 +6,8 @@ Method: a node's directory, harmed in one way at a time.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -106,3 +108,22 @@ def test_a_full_disk_and_a_slow_one_are_told(tmp_path: Path, monkeypatch: pytest
     found = findings(tmp_path)
     assert not found["disk_free_mib"]["ok"]
     assert not found["fsync_ms"]["ok"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_place_that_takes_no_writing_is_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("app.flows.examining.TemporaryDirectory", refuse)
+    found = findings(tmp_path)["fsync_ms"]
+    assert (found["ok"], found["found"]) == (False, os.strerror(code))
+    assert str(tmp_path) in found["advice"]
+
+
+def test_a_file_is_no_data_directory(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+    found = findings(tmp_path / "data")["data"]
+    assert (found["ok"], found["advice"]) == (False, "name a directory")

@@ -26,7 +26,7 @@ from app.domain.lines import (
     Shown,
     Ticked,
 )
-from app.offline.audience import Audience
+from app.offline.audience import BROWSERS, ROBOTS, Audience
 from app.offline.drive import AnsweredAd, Pricing, judged
 from app.offline.sample import sample_catalogue
 from app.offline.world.market import AD_SPREADS
@@ -52,6 +52,17 @@ def test_the_seed_decides_who_comes_and_what_they_like() -> None:
     backwards = [two.truth(visit.person, visit.placement_id, ad) for visit, ad in reversed(ads)]
     assert forwards == backwards[::-1]  # whatever was asked before
     assert forwards != [other.truth(visit.person, visit.placement_id, ad) for visit, ad in ads]
+
+
+def test_a_few_visitors_are_robots_and_everybody_else_has_a_browser() -> None:
+    audience = Audience(1, CATALOGUE)
+    visits = [audience.draw() for _ in range(4_000)]
+    robots = [visit for visit in visits if visit.robot]
+    assert 5 <= len(robots) <= 45, "20 expected"
+    assert {visit.user_agent for visit in robots} == set(ROBOTS)
+    people = [visit for visit in visits if not visit.robot]
+    assert all(visit.user_agent == BROWSERS[visit.person.os] for visit in people)
+    assert len({visit.address for visit in visits}) == len({visit.person.id for visit in visits})
 
 
 def test_one_person_is_the_same_at_every_visit_on_one_kind_of_device() -> None:

@@ -5,10 +5,11 @@ import json
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.domain.refusals import Refused
-from app.offline.audience import Audience
+from app.offline.audience import Audience, Visit
 from app.offline.client import Client
 from app.offline.demo import import_catalogue, wait_until_ready
 from app.offline.drive import Driver
@@ -37,6 +38,16 @@ class Idle(Audience):
         return False
 
 
+class Robotic(Audience):
+    """Sends nobody but robots, which click."""
+
+    def draw(self) -> Visit:
+        return msgspec.structs.replace(super().draw(), user_agent="okhttp/4.12.0", robot=True)
+
+    def robot_clicks(self) -> bool:
+        return True
+
+
 async def driven(answer: Any, audience: Audience, keep_alive: bool = True) -> tuple[Any, Ledger]:
     async with fake_node(answer, keep_alive) as node:
         driver = Driver(audience, node.url, rate=100, connections=4)
@@ -55,6 +66,15 @@ def test_every_ad_is_shown_and_every_click_sent_once(keep_alive: bool) -> None:
     numbers = range(1, whole.requests + 1)
     assert paths == Counter([f"/i/{n}" for n in numbers] + [f"/c/{n}" for n in numbers])
     assert (node.connections <= 4) if keep_alive else (node.connections == len(node.asked))
+
+
+def test_robots_are_sent_as_what_they_are_and_not_entered_in_the_ledger() -> None:
+    node, ledger = asyncio.run(driven(one_ad("crt-1"), Robotic(1, CATALOGUE)))
+    whole = ledger.whole()
+    assert whole.requests > 0 == whole.impressions == whole.clicks
+    reports = [head for head in node.heads if "User-Agent: okhttp/4.12.0" in head]
+    assert len(reports) == len(node.asked) - node.count("/v1/ads") == 2 * whole.requests
+    assert all("X-Forwarded-For: 10." in head for head in reports)
 
 
 def test_the_path_alone_is_taken_from_the_answers_urls() -> None:

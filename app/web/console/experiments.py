@@ -152,7 +152,9 @@ def _settings(variant: Variant) -> str:
     told = to_document(Experiment(id="x", variants=(variant,)))["variants"]
     own = told[variant.name] if isinstance(told, dict) else {}
     other = {name: value for name, value in own.items() if name not in ("name", "share", "shadow")}
-    said = ", ".join(f"{name} {value}" for name, value in other.items() if value is not None)
+    learner = other.pop("learner", None) or {}
+    told_of = {**{f"learner {name}": value for name, value in learner.items()}, **other}
+    said = ", ".join(f"{name} {value}" for name, value in told_of.items() if value is not None)
     return said or "nothing otherwise"
 
 

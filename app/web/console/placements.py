@@ -179,13 +179,14 @@ def hours_axis(rows: list[Row]) -> list[float]:
 def creatives_table(day: PlacementDay) -> Table:
     """Lay out what each creative did here."""
     columns = [
-        Column("creative"), Column("impressions", "number"), Column("clicks", "number"),
-        Column("CTR", "percent"), Column("predicted / actual clicks", "number", "", 2),
-        Column("eCPM", "money"), Column("spend", "money"),
+        Column("creative"), Column("known as"), Column("impressions", "number"),
+        Column("clicks", "number"), Column("CTR", "percent"),
+        Column("predicted / actual clicks", "number", "", 2), Column("eCPM", "money"),
+        Column("spend", "money"),
     ]  # fmt: skip
     rows: list[list[Cell]] = [
         [
-            row["creative"], row["impressions"], row["clicks"], rate(row, "ctr"),
+            *_creative(row["creative"], day.known), row["impressions"], row["clicks"], rate(row, "ctr"),
             None if row["calibration"] is None else float(row["calibration"]), micros(row["ecpm"]),
             micros(row["spend"]),
         ]
@@ -196,6 +197,13 @@ def creatives_table(day: PlacementDay) -> Table:
         thin=frozenset(at for at, row in enumerate(day.creatives) if is_thin(row)),
         empty="No ad was shown here.",
     )  # fmt: skip
+
+
+def _creative(identity: str, known: dict[str, tuple[str, str]]) -> list[Cell]:
+    if identity not in known:
+        return [identity, ""]
+    name, campaign = known[identity]
+    return [Link(identity, f"{ROOT}/campaigns/{campaign}/creatives/{identity}"), name]
 
 
 def unfilled_table(day: PlacementDay) -> Table:

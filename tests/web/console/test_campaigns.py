@@ -9,7 +9,7 @@ import pytest
 
 from app.domain.catalogue import AdGroup, Advertiser, Campaign, Pricing
 from app.flows.catalogue import patch
-from app.web.admin import admin_app
+from app.web.admin.app import admin_app
 from app.web.admin.auth import key_hash
 from tests.node import Server, ask_for, decide, register, send, serving, small_catalogue, tick
 from tests.web.console.browser import KEY, Browser, key_for, log_in, plain, rows_of

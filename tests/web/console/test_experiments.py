@@ -15,7 +15,10 @@ from tests.web.console.browser import Browser, key_for, log_in, plain, rows_of
 PATH = "/console/experiments/e-1"
 EXPERIMENT = {
     "id": "e-1", "name": "<b>Bolder",
-    "variants": {"bold": {"share": 0.4, "exploration_scale": 2.0}, "watch": {"share": 0.5, "shadow": True}},
+    "variants": {
+        "bold": {"share": 0.4, "exploration_scale": 2.0},
+        "watch": {"share": 0.5, "shadow": True, "learner": {"alpha": 0.2}},
+    },
 }  # fmt: skip
 
 
@@ -64,6 +67,8 @@ def test_exposure_and_results_are_the_apis(server: Server, admin: Browser) -> No
     assert {row[-1] for row in drawn} == {"undecided"}
     assert results["note"] in plain(page)
     assert rows_of(page, "shadows")[1][0] == "watch"
+    assert "learner alpha 0.2, calibration own" in plain(page)
+    assert "None" not in plain(page)
     listed = rows_of(admin.text("/console/experiments"), "experiments")[1]
     assert listed[0] == "e-1"
     assert listed[2] == "serving"

@@ -12,7 +12,7 @@ import pytest
 from app.domain import ids
 from app.domain.catalogue import Advertiser
 from app.domain.lines import Sender
-from app.web.admin import admin_app
+from app.web.admin.app import admin_app
 from app.web.admin.auth import key_hash
 from tests.node import FOLD, Server, ask_for, decide, register, send, serving, small_catalogue, tick
 from tests.web.console.browser import KEY, Browser, key_for, log_in, plain, rows_of

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from app.domain.requests import Person
-from app.web.admin import admin_app
+from app.web.admin.app import admin_app
 from app.web.admin.auth import key_hash
 from tests.node import FOLD, Server, ask_for, decide, send, serving, small_catalogue, tick
 from tests.web.console.browser import KEY, Browser, key_for, log_in, plain, rows_of

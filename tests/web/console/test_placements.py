@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.domain.catalogue import Placement
-from app.web.admin import admin_app
+from app.web.admin.app import admin_app
 from app.web.admin.auth import key_hash
 from tests.node import Server, ask_for, decide, register, send, serving, small_catalogue, tick
 from tests.web.console.browser import KEY, Browser, key_for, log_in, rows_of
@@ -68,9 +68,12 @@ def test_a_placement(server: Server, admin: Browser) -> None:
     told = server.get("/v1/reports?by=placement,creative").json()["rows"]
     rows = {row[0]: row for row in admin.csv("/console/placements/plc-1?csv=creatives")[1:]}
     own = {row["creative"]: row for row in told if row["placement"] == "plc-1"}
-    assert {name: int(row[1]) for name, row in rows.items()} == {
+    assert {name: int(row[2]) for name, row in rows.items()} == {
         name: row["impressions"] for name, row in own.items()
     }
+    for identity in own:
+        path = f"/creatives/{identity}"
+        assert f'{path}"' in page, "each leads to what may be edited"
     prices = admin.csv("/console/placements/plc-1?csv=prices")
     assert prices[0][:2] == ["time", "median paid"]
     assert all(float(row[2]) <= float(row[1]) <= float(row[3]) for row in prices[1:])

@@ -16,7 +16,7 @@ from app.domain.decisions import REASONS
 from app.domain.ids import to_text
 from app.domain.requests import Person
 from app.flows.node import Node
-from app.web.admin import admin_app
+from app.web.admin.app import admin_app
 from app.web.admin.auth import key_hash
 from app.web.ads import AdsDoor
 from app.web.console.auction import funnel_of, price_sentence

@@ -29,15 +29,16 @@
     const colourOf = {};
     const lines = Object.keys(chart.series).map((name) => {
       const edge = edges.has(name);
+      const dashed = chart.dashed.includes(name);
       const colour = edge ? colours[0] : colours[next++ % colours.length];
       colourOf[name] = colour;
       const line = {
         label: name, stroke: edge ? faint(colour) : colour, width: edge ? 1 : 1.75,
-        points: { show: chart.style === "points" || chart.x.length < 2, size: 6 },
+        points: { show: chart.x.length < 2 || (chart.style === "points" && !edge && !dashed), size: 6 },
         value: (_plot, value) => written(value, chart.decimals),
       };
-      if (chart.dashed.includes(name)) line.dash = [5, 4];
-      if (chart.style === "points" && !edge && !chart.dashed.includes(name)) line.paths = () => null;
+      if (dashed) line.dash = [5, 4];
+      if (chart.style === "points" && !edge && !dashed) line.paths = () => null;
       if (chart.style === "bars") { line.paths = uPlot.paths.bars({ size: [0.75, 60] }); line.fill = faint(colour); }
       if (chart.style === "steps") line.paths = uPlot.paths.stepped({ align: 1 });
       return line;
