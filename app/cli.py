@@ -124,9 +124,15 @@ def demo(
     from app import main as wiring
     from app.offline.demo import DemoPlan, watch_demo
 
-    # The demo's people are one program at one address: to a node that looks, they are all the same robot.
-    demo_only = {"click_window_s": 5, "log_level": "warning", "invalid_traffic": "off"}
-    settings = read_settings().model_copy(update=demo_only)
+    own = read_settings()
+    demo_only = {
+        "click_window_s": 5, "log_level": "warning",
+        # People of the demo name their addresses, come as often in a minute as others in a week, and decide
+        # soon. Whoever tries the tracking URLs by hand comes with a robot's user agent: it is told, no more.
+        "invalid_traffic": "off" if own.invalid_traffic == "off" else "mark",
+        "trusted_proxies": "127.0.0.0/8", "traffic_limits": "", "double_click_s": 2, "accidental_click_ms": 0,
+    }  # fmt: skip
+    settings = own.model_copy(update=demo_only)
     _log(settings)
     with ExitStack() as stack:
         folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="adjudge-demo-")))

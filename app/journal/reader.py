@@ -12,8 +12,10 @@ import msgspec
 
 from app.domain.ids import issue_day
 from app.domain.lines import Entry, Referred, Verdict, decode
+from app.domain.refusals import Refused
 from app.journal.connections import Readers, Row, select_in
 
+UNREADABLE = "run the build that wrote it, if that is a later one, or bring back a backup (adjudge restore)"
 _verdict_decoder = msgspec.msgpack.Decoder(Verdict)
 SCAN_LINES = 4_096  # in a batch
 _COLUMNS = "SELECT position, body, ref_position, ref_verdict FROM lines"
@@ -77,6 +79,7 @@ class SqliteReader:
         """Read durable lines behind a position, in order.
 
         Cost    a few microseconds a line.
+        Errors  Refused("journal_unreadable") where one of them is a later build's, or damaged.
         """
         query = _COLUMNS + " WHERE position > ? ORDER BY position LIMIT ?"
         return [_entry(row) for row in self._readers.get().execute(query, (after, limit)).fetchall()]
@@ -198,4 +201,7 @@ def _has_table(connection: apsw.Connection, table: str) -> bool:
 def _entry(row: Row) -> Entry:
     position, body, ref_position, ref_verdict = row
     referred = None if ref_position is None else Referred(cast(int, ref_position), verdict_of(ref_verdict))
-    return Entry(cast(int, position), decode(cast(bytes, body)), referred)
+    try:
+        return Entry(cast(int, position), decode(cast(bytes, body)), referred)
+    except msgspec.DecodeError as error:
+        raise Refused("journal_unreadable", f"line {cast(int, position)} ({error}): {UNREADABLE}") from error

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import msgspec
 import pytest
 
 from app import __version__
 from app.domain.lines import Entry, Ticked
 from app.domain.refusals import Refused
+from app.flows.examining import examine
 from app.flows.follow import fold
 from app.journal.reader import SqliteReader
 from app.journal.sqlite import SCHEMA, SqliteJournal
@@ -98,6 +100,25 @@ def test_a_later_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     with closing(apsw.Connection(str(path))) as connection:
         found = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
     assert found == (SCHEMA + 1,)
+
+
+def test_a_line_of_a_later_build_is_refused_by_its_position(tmp_path: Path) -> None:
+    """Who goes back to an earlier build meets kinds of lines that it does not know, under the same schema."""
+    path = unpacked(VERSIONS[-1], tmp_path)
+    with closing(apsw.Connection(str(path))) as connection:
+        later = msgspec.msgpack.encode(["of_a_later_build", 0])
+        connection.execute("UPDATE lines SET body = ? WHERE position = 90", (later,))
+
+    async def live() -> None:
+        async with running_node(tmp_path):
+            raise AssertionError("it started")
+
+    with pytest.raises(Refused, match=r"^line 90 .*run the build that wrote it") as refused:
+        asyncio.run(live())
+    assert refused.value.code == "journal_unreadable"
+    [finding] = [each for each in examine(tmp_path, COLUMNS) if each["what"] == "journal"]
+    assert not finding["ok"]
+    assert f"{finding['found']}: {finding['advice']}" == refused.value.message
 
 
 # How a version's is written.
