@@ -72,3 +72,14 @@ def test_the_contract_can_fail(tmp_path: Path, module: str, body: str, holds: bo
     assert (done.returncode == 0) == holds, f"{why}\n{done.stdout}{done.stderr}"
     if not holds:
         assert Path(module).parts[0].removesuffix(".py") in done.stdout, "it names the culprit"
+
+
+@pytest.mark.parametrize(
+    "first", ["app.web.console", "app.web.admin.rights", "app.state.boosts", "app.flows.node"]
+)
+def test_a_room_can_be_entered_by_any_door(first: str) -> None:
+    """No circle of imports that holds only as long as another module comes first."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {first}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

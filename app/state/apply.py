@@ -50,6 +50,7 @@ from app.state.converting import (
     unlearn_click,
     untry_click,
 )
+from app.state.early import Held
 from app.state.loading import take_model
 from app.state.model import Model
 from app.state.opinions import slips, take_back, take_dismissal
@@ -60,7 +61,7 @@ from app.state.ticking import take_tick
 from app.state.told import note_act, tell_of_people
 from app.state.traffic import acted_ms
 from app.state.views import count_view, uncount_view
-from app.state.waiting import COUNTED, Held, drop_conversion, hold_complaint, settle_complaint
+from app.state.waiting import COUNTED, drop_conversion, hold_complaint, settle_complaint
 
 __all__ = ["Outcome", "Receipt", "apply"]
 

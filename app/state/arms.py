@@ -14,13 +14,14 @@ from app.domain.lines import FoldSettings
 from app.domain.requests import Ask
 from app.rules.ftrl import Rates
 from app.rules.quality import Counts, quality_of
-from app.state.ads import Ads, View
+from app.state.ads import Ads
 from app.state.calibration import Calibration
 from app.state.exploration import Exploration
 from app.state.own_model import OwnModel
 from app.state.purses import Purse
 from app.state.quality import Quality
 from app.state.slate import Slate
+from app.state.view import View
 
 
 class Arm:

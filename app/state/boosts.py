@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from app.state.ads import View
+from app.state.view import View
 
 LEAST, MOST = 0.1, 10.0  # several multiply, and stay between these
 REMEMBERED = 64  # combinations of audiences, for as long as a view of the ads is good: a second, mostly

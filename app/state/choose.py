@@ -20,13 +20,13 @@ from app.domain.requests import FIXED_PRICE, AdRequest, Ask, Person
 from app.rules import eligibility, features, pricing, ranking, screening
 from app.rules.standing import Moment
 from app.state import deals, dismissals, separation
-from app.state.ads import View
 from app.state.arms import Arm, reserve_of
 from app.state.clauses import program_of
 from app.state.frequency import Frequency
 from app.state.losers import Losers
 from app.state.slate import Slate, lot_of
 from app.state.state import State
+from app.state.view import View
 
 MAX_LIT_CATEGORIES = 4
 _FREQUENCY = REASON_NUMBER["frequency"]

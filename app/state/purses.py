@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.state.accounts import Accounts
-from app.state.ads import Ads, View
+from app.state.ads import Ads
+from app.state.view import View
 
 
 class Purse:

@@ -16,11 +16,11 @@ from app.domain.keys import ApiKey
 from app.domain.lines import FoldSettings
 from app.rules.evaluation import logit
 from app.state.changes import Change
+from app.state.early import Complaint, Early, Held
 from app.state.exploration import Exploration
 from app.state.people import PARTS as PEOPLE_PARTS
 from app.state.prepared import Loading
 from app.state.progress import Progress
-from app.state.waiting import Complaint, Early, Held
 
 if TYPE_CHECKING:
     from app.state.state import State

@@ -11,8 +11,9 @@ from app.domain.catalogue import Placement
 from app.domain.decisions import Lot
 from app.domain.requests import Ask, Deal
 from app.rules import ranking
-from app.state.ads import Ads, View
+from app.state.ads import Ads
 from app.state.model import Model
+from app.state.view import View
 
 
 class Slate(NamedTuple):

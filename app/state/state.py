@@ -33,6 +33,7 @@ from app.state.conversions import Conversions
 from app.state.counters import UserCounters
 from app.state.delays import Delays
 from app.state.dismissals import Dismissals
+from app.state.early import Complaint, Early, Held
 from app.state.experiments import Experiments
 from app.state.exploration import CampaignExploration, Exploration
 from app.state.goals import Goals
@@ -51,7 +52,6 @@ from app.state.silence import Silence
 from app.state.supply import Supply
 from app.state.traffic import Traffic
 from app.state.usage import Usage
-from app.state.waiting import Complaint, Early, Held
 
 RECENT_IMPRESSIONS = 1 << 20
 DEFAULT_COLUMNS = 16_384

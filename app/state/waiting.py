@@ -9,40 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from app.domain.dismissals import reason_of
-from app.domain.lines import Clicked, Converted, Dismissed, Verdict
+from app.domain.lines import Converted, Dismissed, Verdict
+from app.state.early import Complaint, Early
 
 if TYPE_CHECKING:  # a state holds what waits
     from app.state.state import State
 
 COUNTED = frozenset({"learned", "skipped"})
-
-
-class Held(msgspec.Struct, array_like=True):
-    """A click that came before its impression, and until when it may wait."""
-
-    position: int
-    line: Clicked
-    until_ms: int
-
-
-class Early(msgspec.Struct, array_like=True):
-    """A conversion that came before its click, and until when it may wait; `code` marks invalid traffic."""
-
-    position: int
-    line: Converted
-    until_ms: int
-    code: str | None = None
-
-
-class Complaint(msgspec.Struct, array_like=True):
-    """What a dismissal says against an ad, and until when it may wait. Nothing of who said it."""
-
-    creative_id: str
-    reason: str
-    until_ms: int
 
 
 def hold_conversion(state: State, position: int, line: Converted, code: str | None) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from app.web.admin import admin_app
+from app.web.admin.app import admin_app
 from app.web.admin.auth import key_hash
 from app.web.ads import AdsDoor
 from app.web.explain import explain

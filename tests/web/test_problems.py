@@ -22,6 +22,7 @@ ROOMS = ("domain", "rules", "state", "journal", "flows", "web")
 NEVER_AT_A_DOOR = {
     "journal_version",
     "journal_trimmed",
+    "journal_unreadable",
     "unreachable",
     "port_taken",
     "sockets",

@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 
 from app.flows import logs
 from app.flows.request_log import RequestLog
-from app.web.admin import admin_app
+from app.web.admin.app import admin_app
 from tests.node import Server, serving, small_catalogue
 from tests.web.public_port import JSON, PublicPort, public_port
 

@@ -3,7 +3,3 @@
 `app` puts it together; `auth` stands before everything; the other files are doors, one for each thing that
 people come for. Nothing here decides: every rule lives further in.
 """
-
-from app.web.admin.app import admin_app
-
-__all__ = ["admin_app"]

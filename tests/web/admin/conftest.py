@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.web.admin import admin_app
+from app.web.admin.app import admin_app
 from app.web.admin.auth import key_hash
 from tests.node import Server, serving, small_catalogue
 

@@ -18,7 +18,7 @@ from app.domain.catalogue import AdGroup, Advertiser, Audience, Campaign, Creati
 from app.domain.keys import SCOPES
 from app.domain.lines import key_of
 from app.flows.keys import make_key
-from app.web.admin import admin_app
+from app.web.admin.app import admin_app
 from app.web.admin.auth import key_hash
 from app.web.ads import AdsDoor
 from app.web.links import Links

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from app.domain import ids
 from app.domain.catalogue import FrequencyCap
 from app.flows.serve import served_ads
-from app.web.admin import admin_app
+from app.web.admin.app import admin_app
 from app.web.admin.auth import key_hash
 from app.web.ads import AdsDoor
 from app.web.explain import explain

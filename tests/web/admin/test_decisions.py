@@ -24,7 +24,7 @@ from app.flows.replaying import replay, replay_packed
 from app.flows.replaying import what_if as ask_what_if
 from app.flows.reporting import Asked, report, verdicts_until
 from app.journal.sqlite import SqliteJournal
-from app.web.admin import admin_app
+from app.web.admin.app import admin_app
 from app.web.admin.auth import key_hash
 from tests.node import Served, Server, ask_for, close_node, decide, make_node, send, serving, small_catalogue
 from tests.web.admin.conftest import HEADERS, KEY

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.web.admin import admin_app
+from app.web.admin.app import admin_app
 from app.web.admin.auth import AdminAuth, is_open, key_hash
 from app.web.ads import AdsDoor
 from app.web.links import Links

@@ -15,7 +15,7 @@ import pytest
 from app.domain.catalogue import AdGroup, Advertiser, Audience, Pricing, Rule, Targeting
 from app.domain.requests import Person
 from app.flows.keys import make_key
-from app.web.admin import admin_app
+from app.web.admin.app import admin_app
 from app.web.admin.auth import key_hash
 from tests.node import Server, ask_for, decide, serving, small_catalogue, tick
 from tests.web.admin.conftest import HEADERS, KEY

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.flows.ticking import lost_lines
-from app.web.admin import admin_app
+from app.web.admin.app import admin_app
 from app.web.admin.auth import key_hash
 from tests.node import Server, ask_for, decide, serving, small_catalogue
 from tests.web.admin.conftest import HEADERS, KEY

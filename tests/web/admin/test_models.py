@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from app.cli import app as commands
 from app.offline.train import TrainPlan, train_archive
 from app.rules.attribution import NAMES
-from app.web.admin import admin_app
+from app.web.admin.app import admin_app
 from app.web.admin.auth import key_hash
 from tests.flows.test_reporting import Clock
 from tests.node import Server, ask_for, decide, send, serving, small_catalogue

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from app.web.admin import admin_app
+from app.web.admin.app import admin_app
 from app.web.admin.auth import key_hash
 from tests.node import FOLD, Server, ask_for, decide, send, serving, small_catalogue, tick
 from tests.web.admin.conftest import HEADERS, KEY

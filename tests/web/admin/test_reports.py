@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import pytest
 
 from app.domain.refusals import Refused
-from app.web.admin import admin_app
+from app.web.admin.app import admin_app
 from app.web.admin.auth import key_hash
 from app.web.admin.reports import read_query
 from tests.node import Server, ask_for, decide, send, serving, small_catalogue, tick
