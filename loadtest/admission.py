@@ -21,7 +21,7 @@ from app.rules.admission import CountingBloom, drawn
 from app.rules.evaluation import measure
 from app.rules.ftrl_learner import ftrl_learner
 from app.rules.learner import Samples, Space, State, fields_of
-from app.rules.projection_plain import hash_of
+from app.rules.projection_plain import admission_hash
 from app.state.model import Model
 from app.state.people import People
 from loadtest.machine import SERVER_CORE, facts, on_core, say, target
@@ -85,7 +85,7 @@ def _ways() -> dict[str, Callable[[], Admits]]:
     def bloom(least: int) -> Callable[[], Admits]:
         def fresh() -> Admits:
             seen = CountingBloom(1 << 18, least)
-            return lambda value, _: seen.see(hash_of("word", str(value)))
+            return lambda value, _: seen.see(admission_hash("word", str(value)))
 
         return fresh
 

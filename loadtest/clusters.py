@@ -21,7 +21,7 @@ from app.rules.evaluation import measure
 from app.rules.features import BLOCKS
 from app.rules.ftrl_learner import ftrl_learner
 from app.rules.learner import Samples, Space, fields_of, filled_behind
-from app.rules.projection_plain import hashes_of, nearest_plain, project_plain
+from app.rules.projection_plain import PROJECTION, hashes_of, nearest_plain, project_plain
 from app.state.clusters import Clusters
 from loadtest.client import percentile
 from loadtest.machine import SERVER_CORE, facts, on_core, say, target
@@ -88,7 +88,14 @@ def run(argv: Sequence[str]) -> int:
 def _cost(town: Town, centroids: NDArray[np.float64]) -> bool:
     """Time the look-up as a request makes it: of a profile never met, and of one met before."""
     clusters = Clusters()
-    clusters.take(Clustered(at_ms=0, centroids=centroids.astype("<f4").tobytes(), people=(60,) * CLUSTERS))
+    clusters.take(
+        Clustered(
+            at_ms=0,
+            centroids=centroids.astype("<f4").tobytes(),
+            people=(60,) * CLUSTERS,
+            projection=PROJECTION,
+        )
+    )
     say(f"  {'us to find the cluster of':44}{'median':>12}{'p99':>12}")
     worst = 0.0
     for count in (4, 16, 30, 128):

@@ -326,6 +326,7 @@ class Clustered(Struct, frozen=True, kw_only=True, array_like=True, tag="cluster
     Shape   `centroids` (k, dimensions) little-endian float32; `people` (k,): how many of the sample are in
             each, 0 where they were too few to be told. `placements`: whose cluster is another one, -1: none.
     Units   `sampled` people; `changed` and `placements_changed`: the share whose cluster is another one now.
+    `projection`: which `projection_plain.PROJECTION` the centroids are of; those of another are nobody's.
     """
 
     at_ms: int
@@ -335,6 +336,7 @@ class Clustered(Struct, frozen=True, kw_only=True, array_like=True, tag="cluster
     sampled: int = 0
     changed: float = 0.0
     placements_changed: float = 0.0
+    projection: int = 1
 
 
 class Loaded(Struct, frozen=True, kw_only=True, array_like=True, tag="loaded"):
@@ -361,6 +363,7 @@ class Likened(Struct, frozen=True, kw_only=True, array_like=True, tag="likened")
     Shape   by `model`: `weights` (dimensions,) little-endian float32 of a profile's vector, alike from
             `threshold` on; by `cluster`: `clusters`.
     Units   `members` whose profile is known, `people` alike of the `sampled`; `auc` of members held out.
+    `projection`: as of `Clustered`; a likeness of another is nobody's.
     """
 
     at_ms: int
@@ -373,6 +376,7 @@ class Likened(Struct, frozen=True, kw_only=True, array_like=True, tag="likened")
     people: int = 0
     sampled: int = 0
     auc: float | None = None
+    projection: int = 1
 
 
 class Erased(Struct, frozen=True, kw_only=True, array_like=True, tag="erased"):

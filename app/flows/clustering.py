@@ -18,6 +18,7 @@ from app.flows.grouping import Clustering, run_grouping
 from app.flows.lookalikes import liken
 from app.flows.node import Node
 from app.flows.reporting import in_worker
+from app.rules.projection_plain import PROJECTION
 
 LOG = structlog.get_logger()
 FIRST_S = 30.0  # a node that has no clusters yet looks this often whether it can have some
@@ -54,7 +55,7 @@ async def _without_clusters(node: Node) -> Clustered | None:
     if not clusters.people and not clusters.placements:
         return None
     gone = tuple((placement_id, -1) for placement_id in sorted(clusters.placements))
-    line = Clustered(at_ms=node.now_ms(), placements=gone)
+    line = Clustered(at_ms=node.now_ms(), placements=gone, projection=PROJECTION)
     await node.submit(line)
     return line
 

@@ -19,7 +19,7 @@ from app.domain.lines import Clustered
 from app.domain.requests import MAX_LIT_VALUES
 from app.journal.decisions import DecisionReader
 from app.rules import clustering
-from app.rules.projection_plain import DIMENSIONS, Hashes, hash_of, hashes_of, project_plain, unit
+from app.rules.projection_plain import DIMENSIONS, PROJECTION, Hashes, hash_of, hashes_of, project_plain, unit
 
 SAMPLE = 20_000  # decisions: some seconds of a worker
 LEAST_SEEN = 10  # decisions of a placement in the sample, before it is compared with others
@@ -69,7 +69,13 @@ def _group_people(asked: Clustering, points: F64, before: F64) -> Clustered:
     wanted = min(asked.count, len(points) // (PEOPLE_PER_CLUSTER * asked.least_people))
     if not len(points) or (wanted < 2 and not len(before)):  # too few to tell of anybody
         nobody = (0,) * len(before)
-        return Clustered(at_ms=asked.at_ms, centroids=asked.centroids, people=nobody, sampled=len(points))
+        return Clustered(
+            at_ms=asked.at_ms,
+            centroids=asked.centroids,
+            people=nobody,
+            sampled=len(points),
+            projection=PROJECTION,
+        )
     if wanted < min(2 * len(before), asked.count):  # in leaps, since each tells many people apart anew
         wanted = len(before)
     after = clustering.grown(points, before, wanted, asked.seed)
@@ -79,6 +85,7 @@ def _group_people(asked: Clustering, points: F64, before: F64) -> Clustered:
         at_ms=asked.at_ms,
         centroids=fit.centroids.astype("<f4").tobytes(), sampled=len(points), changed=fit.changed,
         people=tuple(int(count) if count >= asked.least_people else 0 for count in counts),
+        projection=PROJECTION,
     )  # fmt: skip
 
 

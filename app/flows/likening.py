@@ -20,7 +20,7 @@ from app.flows.grouping import SAMPLE, Seen
 from app.journal.decisions import DecisionReader
 from app.journal.lists import read_list
 from app.rules import likeness
-from app.rules.projection_plain import DIMENSIONS, Hashes, hashes_of, nearest_plain, project_plain
+from app.rules.projection_plain import DIMENSIONS, PROJECTION, Hashes, hashes_of, nearest_plain, project_plain
 
 Words = tuple[tuple[str, ...], tuple[str, ...]]
 
@@ -89,7 +89,7 @@ def _found(
         people = int(np.isin(assigned, chosen).sum())
         found = Likened(
             at_ms=asked.at_ms, audience_id=seed.audience_id, by="cluster", clusters=tuple(chosen.tolist()),
-            members=len(members), people=people, sampled=len(everybody),
+            members=len(members), people=people, sampled=len(everybody), projection=PROJECTION,
         )  # fmt: skip
     else:
         model = likeness.modelled(members, everybody, reach)
@@ -97,6 +97,6 @@ def _found(
         found = Likened(
             at_ms=asked.at_ms, audience_id=seed.audience_id, by="model",
             weights=model.weights.astype("<f4").tobytes(), threshold=model.threshold, auc=model.auc,
-            members=len(members), people=people, sampled=len(everybody),
+            members=len(members), people=people, sampled=len(everybody), projection=PROJECTION,
         )  # fmt: skip
     return found if people >= asked.least_people else nothing

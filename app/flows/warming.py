@@ -39,7 +39,7 @@ from app.domain.requests import AdRequest, Ask, Deal, Person
 from app.flows.agents import agent_of
 from app.journal.models import decode_model, encode_model
 from app.rules import ftrl
-from app.rules.projection_plain import DIMENSIONS
+from app.rules.projection_plain import DIMENSIONS, PROJECTION
 from app.rules.trained import Trained
 from app.state.apply import apply
 from app.state.choose import Chooser
@@ -82,7 +82,7 @@ def warm() -> None:
     )  # fmt: skip
     lines: list[Line] = [Configured(at_ms=0, settings=watching), Ticked(at_ms=1)]
     lines += [Catalogued(at_ms=1, thing=thing) for thing in _THINGS]
-    lines.append(Clustered(at_ms=1, centroids=bytes(4 * DIMENSIONS), people=(1,)))
+    lines.append(Clustered(at_ms=1, centroids=bytes(4 * DIMENSIONS), people=(1,), projection=PROJECTION))
     for line in lines:
         apply(state, Entry(state.position + 1, line))
     ask = Ask(name="p", placement_id="p", count=2)

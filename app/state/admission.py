@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.domain.requests import MAX_LIT_VALUES, Person
 from app.rules.admission import drawn, places_of
-from app.rules.projection_plain import hash_of
+from app.rules.projection_plain import admission_hash
 
 BITS = 1 << 20  # 128 KiB a filter: of 100,000 words one in 60 strange ones is taken for another
 HASH_BYTES = 8
@@ -36,8 +36,8 @@ class Admission:
         """
         interests, segments = person.interests, person.segments
         if self.chance < 1.0:
-            interests = tuple(word for word in interests if self.admitted(hash_of("interest", word)))
-            segments = tuple(word for word in segments if self.admitted(hash_of("segment", word)))
+            interests = tuple(word for word in interests if self.admitted(admission_hash("interest", word)))
+            segments = tuple(word for word in segments if self.admitted(admission_hash("segment", word)))
         interests = interests[:MAX_LIT_VALUES]
         return interests, segments[: MAX_LIT_VALUES - len(interests)]
 
@@ -49,8 +49,8 @@ class Admission:
         """List the words that this sighting admits, or keeps: of those that the younger filter has not."""
         if self.chance >= 1.0:
             return []
-        values = [hash_of("interest", word) for word in person.interests]
-        values += [hash_of("segment", word) for word in person.segments]
+        values = [admission_hash("interest", word) for word in person.interests]
+        values += [admission_hash("segment", word) for word in person.segments]
         return [
             each for each in values if not _has(self.younger, each) and drawn(each, occasion, self.chance)
         ]

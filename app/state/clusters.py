@@ -1,7 +1,8 @@
 """Clusters of alike people and of alike placements, each of which is a row of the model.
 
 A person's cluster is worked out for each request, from the words that the request (with the stored profile)
-tells; nobody's cluster is kept. A placement's is looked up. Both change by lines alone (`Clustered`).
+tells; nobody's cluster is kept. A placement's is looked up. Both change by lines alone (`Clustered`). The
+centroids of another projection say nothing of anybody: people have no cluster then until they are told anew.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from app.domain.lines import Clustered
 from app.domain.requests import Person
 from app.rules.features import BLOCKS
 from app.rules.projection import nearest, project
-from app.rules.projection_plain import DIMENSIONS, hashed
+from app.rules.projection_plain import DIMENSIONS, PROJECTION, hashed
 
 MEMORY = 65_536  # profiles whose cluster is remembered; the same visitors come again
 _NO_VECTOR: NDArray[np.float64] = np.zeros(DIMENSIONS)
@@ -77,7 +78,8 @@ class Clusters:
 
     def take(self, line: Clustered) -> None:
         """Take new clusters: all centroids of people, and those placements whose cluster is another one."""
-        self._take_people(line.centroids, line.people)
+        ours = line.projection == PROJECTION
+        self._take_people(line.centroids if ours else b"", line.people if ours else ())
         for placement_id, at in line.placements:
             if at < 0:
                 self.placements.pop(placement_id, None)
@@ -102,6 +104,7 @@ class Clusters:
         return self.centroids.astype(np.float32), {
             "people": self.people, "placements": sorted(self.placements.items()), "at_ms": self.at_ms,
             "sampled": self.sampled, "changed": self.changed, "placements_changed": self.placements_changed,
+            "projection": PROJECTION,
         }  # fmt: skip
 
     def packed(self) -> bytes:
@@ -110,7 +113,8 @@ class Clusters:
 
     def restore(self, centroids: NDArray[np.float32], rest: dict[str, Any]) -> None:
         """Take back what `parts` copied."""
-        self._take_people(np.ascontiguousarray(centroids, dtype="<f4").tobytes(), tuple(rest["people"]))
+        if rest.get("projection", 1) == PROJECTION:
+            self._take_people(np.ascontiguousarray(centroids, dtype="<f4").tobytes(), tuple(rest["people"]))
         self.placements = dict(rest["placements"])
         for name in ("at_ms", "sampled", "changed", "placements_changed"):
             setattr(self, name, rest[name])

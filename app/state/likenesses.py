@@ -15,6 +15,7 @@ from app.domain.ids import HOUR_MS
 from app.domain.lines import Likened
 from app.domain.requests import Person
 from app.rules.features import BLOCKS
+from app.rules.projection_plain import PROJECTION
 from app.state.clusters import MEMORY, Clusters
 
 Told = tuple[tuple[str, ...], tuple[str, ...]]
@@ -30,8 +31,8 @@ class Likenesses:
         self._known_ms = -1  # of which clusters
 
     def take(self, line: Likened) -> None:
-        """Take a likeness in place of the one before; one without a way (`by`) is none."""
-        if line.by:
+        """Take a likeness in place of the one before: none without a way (`by`), or of another projection."""
+        if line.by and line.projection == PROJECTION:
             self.lines[line.audience_id] = line
         else:
             self.lines.pop(line.audience_id, None)
@@ -69,7 +70,9 @@ class Likenesses:
 
     def restore(self, parts: Any) -> None:
         """Take back what `parts` copied."""
-        self.lines = {line.audience_id: line for line in msgspec.convert(parts, list[Likened])}
+        self.lines.clear()
+        for line in msgspec.convert(parts, list[Likened]):
+            self.take(line)
 
 
 def _is_alike(line: Likened, vector: NDArray[np.float64], cluster: int) -> bool:

@@ -9,5 +9,5 @@ are folded the new way. Raise that only where an earlier state would be misread,
 read it the old way: who upgrades with a trimmed journal is refused then, and stays with the build before.
 """
 
-STATE_VERSION = 18
+STATE_VERSION = 19
 RESTORED_FROM = 1

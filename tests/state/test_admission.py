@@ -7,7 +7,7 @@ import numpy as np
 from app.domain.lines import FoldSettings, Ticked
 from app.domain.requests import AdRequest, Ask, Person
 from app.rules.features import hashed_row
-from app.rules.projection_plain import hash_of
+from app.rules.projection_plain import admission_hash
 from app.state.admission import BITS
 from tests.state.world import DAY_MS, HOUR_MS, World, ask_for, contents, fold, one_of_each
 
@@ -27,7 +27,7 @@ def rows_of(world: World, **told: tuple[str, ...]) -> set[int]:
 
 
 def admit(world: World, field: str, *words: str) -> None:
-    hashes = b"".join(hash_of(field, word).to_bytes(8, "little") for word in words)
+    hashes = b"".join(admission_hash(field, word).to_bytes(8, "little") for word in words)
     world.put(Ticked(at_ms=world.now_ms, admitted=hashes))
 
 

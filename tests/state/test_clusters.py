@@ -11,7 +11,8 @@ import pytest
 from app.domain.lines import Clustered
 from app.domain.requests import AdRequest, Ask, Person
 from app.rules.features import BLOCKS
-from app.rules.projection_plain import hashes_of, project_plain
+from app.rules.projection_plain import PROJECTION, hashes_of, project_plain
+from app.state.clusters import Clusters
 from tests.state.world import World, contents, fold, one_of_each
 
 SPORT, TRAVEL = ("run", "swim", "ski"), ("beach", "train", "hotel")
@@ -22,7 +23,15 @@ CLUSTER, PLACE = BLOCKS["cluster"].start, BLOCKS["placement_cluster"].start
 def world_of(*people: int) -> World:
     world = World()
     world.add(*one_of_each())
-    world.put(Clustered(at_ms=world.now_ms, centroids=CENTROIDS, people=people, placements=(("plc-1", 7),)))
+    world.put(
+        Clustered(
+            at_ms=world.now_ms,
+            centroids=CENTROIDS,
+            people=people,
+            placements=(("plc-1", 7),),
+            projection=PROJECTION,
+        )
+    )
     return world
 
 
@@ -65,7 +74,7 @@ def test_a_placements_cluster_lights_a_row_registered_or_not() -> None:
     world = world_of(60, 60)
     assert PLACE + 7 in rows_of(world, None)
     assert not rows_of(world, None, "elsewhere") & set(range(PLACE, PLACE + 64))
-    moved = Clustered(at_ms=world.now_ms, centroids=CENTROIDS, people=(60, 60),
+    moved = Clustered(at_ms=world.now_ms, centroids=CENTROIDS, people=(60, 60), projection=PROJECTION,
                       placements=(("plc-1", -1), ("elsewhere", 3)))  # fmt: skip
     world.put(moved)
     assert not rows_of(world, None) & set(range(PLACE, PLACE + 64))
@@ -76,8 +85,23 @@ def test_new_clusters_are_in_force_for_profiles_met_before() -> None:
     world = world_of(60, 60)
     assert CLUSTER in rows_of(world, Person(interests=SPORT))
     turned = np.frombuffer(CENTROIDS, "<f4").reshape(2, -1)[::-1].tobytes()
-    world.put(Clustered(at_ms=world.now_ms, centroids=turned, people=(60, 60)))
+    world.put(Clustered(at_ms=world.now_ms, centroids=turned, people=(60, 60), projection=PROJECTION))
     assert CLUSTER + 1 in rows_of(world, Person(interests=SPORT))
+
+
+def test_centroids_of_another_projection_are_nobody_s() -> None:
+    """A line, or a snapshot, of an earlier build: people have no cluster until they are told anew."""
+    world = world_of(60, 60)
+    parts, rest = world.state.clusters.parts()
+    earlier = {name: each for name, each in rest.items() if name != "projection"}
+    restored = Clusters()
+    restored.restore(parts, earlier)
+    assert (restored.lit, restored.placements) == (0, {"plc-1": 7})
+    restored.restore(parts, rest)
+    assert restored.lit == world.state.clusters.lit > 0
+    world.put(Clustered(at_ms=world.now_ms, centroids=CENTROIDS, people=(60, 60)))
+    assert not rows_of(world, Person(interests=SPORT)) & set(range(CLUSTER, CLUSTER + 64))
+    assert PLACE + 7 in rows_of(world, None)
 
 
 def test_what_is_lit_is_learned_and_a_snapshot_goes_on_alike() -> None:

@@ -53,7 +53,7 @@ from app.domain.lines import (
     Ticked,
 )
 from app.domain.people import Profile
-from app.rules.projection_plain import DIMENSIONS, hash_of
+from app.rules.projection_plain import DIMENSIONS, PROJECTION, admission_hash
 from app.state import version
 from app.state.apply import apply
 from app.state.clicks import CLICK
@@ -237,7 +237,15 @@ def _grouped() -> World:
     for people in ((60, 0), (60, 70)):
         centroids = np.eye(2, DIMENSIONS, dtype="<f4").tobytes()
         placements = (("plc-1", 3), ("plc-2", -1))
-        world.put(Clustered(at_ms=world.now_ms, centroids=centroids, people=people, placements=placements))
+        world.put(
+            Clustered(
+                at_ms=world.now_ms,
+                centroids=centroids,
+                people=people,
+                placements=placements,
+                projection=PROJECTION,
+            )
+        )
         world.show(world.serve())
     return world
 
@@ -281,7 +289,7 @@ def _alike() -> World:
     weights = np.arange(DIMENSIONS, dtype="<f4").tobytes()
     found = Likened(
         at_ms=world.now_ms, audience_id="like-1", by="model", weights=weights, threshold=0.5, members=60,
-        people=70, sampled=900, auc=0.8,
+        people=70, sampled=900, auc=0.8, projection=PROJECTION,
     )  # fmt: skip
     world.put(found)
     world.put(msgspec.structs.replace(found, audience_id="like-2", by="cluster", clusters=(1, 4)))
@@ -298,7 +306,7 @@ def _admitted() -> World:
     life = Life(settings)
     for number in range(60):
         life.do(("serve", "show")[number % 2], number)
-    words = b"".join(hash_of("interest", word).to_bytes(8, "little") for word in "ab")
+    words = b"".join(admission_hash("interest", word).to_bytes(8, "little") for word in "ab")
     life.world.put(Ticked(at_ms=life.world.now_ms, admitted=words))
     for number in range(30):
         life.do(("serve", "show")[number % 2], number)
