@@ -81,7 +81,7 @@ def test_strangers_of_the_same_kind_are_alike(tmp_path: Path, way: str) -> None:
         await liken(node)
         assert in_use(node, way)
         met = [[way in audiences_of(visit(node, kind, 5_000 + n)) for n in range(60)] for kind in (0, 1)]
-        assert sum(met[0]) >= 30 and sum(met[1]) <= 2, "of 60 each"
+        assert sum(met[0]) >= 20 and sum(met[1]) <= 2, "of 60 each; a reach of 0.3 is at most 36"
         line = node.state.likenesses.lines[way]
         assert line.members >= 50 and line.people >= 50 and line.sampled == 300
         await withdraw(node, BUYERS)

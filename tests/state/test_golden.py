@@ -328,6 +328,8 @@ STORIES: list[Callable[[], World]] = [
     _compared,
     _alike,
     _admitted,
+    _grouped,  # of projection 2
+    _alike,
 ]
 
 
