@@ -25,6 +25,7 @@ from app.rules.counters import CAMPAIGN, CREATIVE, GROUP, SLOT_BYTES, what_of
 from app.state.apply import apply
 from app.state.choose import Chooser
 from app.state.counters import SEGMENTS, UserCounters
+from app.state.settling import settle
 from app.state.state import State
 from loadtest.client import percentile, quiet_collector
 from loadtest.machine import SERVER_CORE, facts, on_core, say, target
@@ -180,6 +181,7 @@ def _cap_everything(state: State) -> None:
         for thing in list(state.catalogue.things[kind].values()):
             new = msgspec.structs.replace(thing, frequency_cap=(cap,))
             state.catalogue.take(new, NOW_MS)
+            settle(state.catalogue, new, NOW_MS, thing)
     state.restand()
     state.catalogue.caps.bound()
 

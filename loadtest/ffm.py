@@ -33,6 +33,7 @@ from app.rules.ffm import Factors
 from app.rules.ftrl import UNLEARN_HORIZON_EVENTS, Rates
 from app.rules.learner import F64, Learner, Samples
 from app.state import factors
+from app.state.columns import OWN_COLUMN_FIELD
 from app.state.factors import NO_FACTORS, ROW_FIELDS
 from app.state.state import State
 from loadtest.client import percentile
@@ -91,7 +92,7 @@ class FactoredBench(Bench):
 
     def _drawn_vectors(self, random: np.random.Generator, size: int) -> Factors:
         fields = self.state.catalogue.column_fields
-        one = ffm.fresh(factors.row_fields(), fields, len(ROW_FIELDS), factors.OWN_COLUMN_FIELD, size)
+        one = ffm.fresh(factors.row_fields(), fields, len(ROW_FIELDS), OWN_COLUMN_FIELD, size)
         for vectors in (one.row_vectors, one.column_vectors):
             vectors[:] = random.normal(0.0, 0.1, vectors.shape)
         one.column_vectors[:, :, 0] = 0.0

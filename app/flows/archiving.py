@@ -40,8 +40,8 @@ from app.journal.decisions import KEY_BYTES, DecisionReader
 from app.journal.folders import sole_writer
 from app.journal.reader import SqliteReader
 from app.rules.features import BLOCKS
+from app.state.columns import column_keys
 from app.state.row_names import RowNames
-from app.state.settling import column_keys
 
 if TYPE_CHECKING:  # the worker needs the words of this file, not a node's kernels
     from app.flows.node import Node

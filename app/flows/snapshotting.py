@@ -28,6 +28,7 @@ from app.journal import snapshots
 from app.journal.reader import SqliteReader
 from app.journal.snapshots import Damaged
 from app.rules.features import SCHEMA_VERSION
+from app.state import saving
 from app.state.state import State
 from app.state.version import RESTORED_FROM, STATE_VERSION
 
@@ -75,7 +76,7 @@ def restored(path: Path, columns: int) -> State:
         raise Damaged(f"of another build: state version {fold_of}, not {RESTORED_FROM} to {STATE_VERSION}")
     state = State(columns)
     try:
-        state.restore(snapshot.position, snapshot.parts)
+        saving.restore(state, snapshot.position, snapshot.parts)
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise Damaged(f"of another build: {error}") from error
     return state
@@ -87,7 +88,7 @@ def save(folder: Path, state: State, at_ms: int) -> Path:
         "schema_version": SCHEMA_VERSION, "state_version": STATE_VERSION, "clock_ms": state.clock_ms,
         "at_ms": at_ms, "hash": state.hash.hex(), "columns": state.model.columns,
     }  # fmt: skip
-    return snapshots.write(folder, state.position, state.parts(), facts)
+    return snapshots.write(folder, state.position, saving.parts(state), facts)
 
 
 def follow_and_save(

@@ -41,6 +41,7 @@ from app.domain.lines import (
 )
 from app.rules.ftrl import UNLEARN_HORIZON_EVENTS
 from app.rules.pricing import CHARGED_ACTION
+from app.state import experimenting
 from app.state.billing import charge, give_back, let_go, quote
 from app.state.converting import (
     refund_conversion,
@@ -56,6 +57,7 @@ from app.state.model import Model
 from app.state.opinions import slips, take_back, take_dismissal
 from app.state.receipts import Outcome, Receipt, receipt_of
 from app.state.recent import CLICK_REFUNDED, FATES, INVALID, LEARNED, REFUNDED, SKIPPED
+from app.state.settling import settle
 from app.state.state import State
 from app.state.ticking import take_tick
 from app.state.told import note_act, tell_of_people
@@ -138,7 +140,7 @@ def _shown(state: State, entry: Entry, line: Shown) -> Outcome:
         p = model.learn(ad.rows, ad.columns, state.prior_of(ad.placement_id), 1.0, 0.0)
         calibration.shown(state.row_of(ad.placement_id), p)
     state.recent.add(entry.position, line.at_ms, ad.pctr, p, fate, billed, acted_ms(line))
-    varied = state.experiments.shown(state, ad, p, billed, learned=fate == LEARNED)
+    varied = experimenting.shown(state, ad, p, billed, learned=fate == LEARNED)
     state.progress.shown(ad.pctr)
     state.silence.shown(streams, ad.pctr)
     state.quality.shown(ad.creative_id)
@@ -230,7 +232,7 @@ def _settle_click(
     if taught and ours:  # else its impression was told to the curves of the model before
         calibration.clicked(state.row_of(ad.placement_id), p_shown)
     others = learned and not math.isnan(p_shown)
-    varied = state.experiments.clicked(state, ad, impression_position, p_shown, billed, learned=others)
+    varied = experimenting.clicked(state, ad, impression_position, p_shown, billed, learned=others)
     p_trial = try_click(state, position, line, learned)
     state.recent.add_click(impression_position, position, p, billed, p_trial)
     state.progress.clicked()
@@ -375,7 +377,7 @@ def _unlearn(state: State, record: Any, ad: ServedAd) -> bool:
         if clicked:
             model.unlearn(ad.rows, ad.columns, float(record["p_clicked"]), 0.0, 1.0)
         model.unlearn(ad.rows, ad.columns, p_shown, 1.0, 0.0)
-    state.experiments.unlearned(state, ad, place, p_shown, clicked=clicked)
+    experimenting.unlearned(state, ad, place, p_shown, clicked=clicked)
     return unlearned
 
 
@@ -389,12 +391,13 @@ def _catalogued(state: State, line: Catalogued) -> Outcome:
     before = state.catalogue.get(kind_of(thing), thing.id)
     state.changes.catalogued(line.at_ms, thing, before)
     state.catalogue.take(thing, line.at_ms)
+    settle(state.catalogue, thing, line.at_ms, before)
     state.pursue(thing, before)
     if isinstance(thing, Placement):
         state.take_placement(thing)
     elif isinstance(thing, Experiment):
         assert before is None or isinstance(before, Experiment)
-        state.experiments.take(state, thing, before, line.at_ms)
+        experimenting.take(state, thing, before, line.at_ms)
     elif isinstance(thing, Creative):
         state.catalogue.ads.stand_one(thing.id, state.group_standing)
     else:

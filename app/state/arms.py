@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.catalogue import Variant
+from app.domain.catalogue import Learning, Variant
 from app.domain.lines import FoldSettings
 from app.domain.requests import Ask
 from app.rules.ftrl import Rates
@@ -64,6 +64,15 @@ class Arm:
     def explores(self) -> bool:
         """Whether it explores by a scale of its own."""
         return self.variant is not None and self.variant.exploration_scale is not None
+
+    def configure(self, settings: FoldSettings, column_fields: NDArray[np.int32]) -> None:
+        """Have its own matrix learn as it says, or else as the settings do."""
+        if self.own is None or self.variant is None:
+            return
+        learner = self.variant.learner or Learning()
+        alpha = settings.factor_alpha if learner.factor_alpha is None else learner.factor_alpha
+        self.own.model.configure(rates_of(self.variant, settings))
+        self.own.model.take_learner(learner.kind or settings.learner, alpha, column_fields)
 
     def of(self, slate: Slate, settings: FoldSettings, sums: NDArray[np.float32], own_row: int) -> Slate:
         """Lay an auction out the variant's way. `sums` is where drawn sums go."""

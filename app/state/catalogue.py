@@ -32,10 +32,9 @@ from app.rules.counters import CAMPAIGN, CREATIVE, GROUP
 from app.state.accounts import Accounts
 from app.state.ads import Ads
 from app.state.caps import Caps
-from app.state.factors import OWN_COLUMN_FIELD, SHARED_COLUMN_KINDS
+from app.state.columns import OWN_COLUMN_FIELD, SHARED_COLUMN_KINDS, column_keys
 from app.state.model import PADDING
 from app.state.places import GroupedPlaces, Places
-from app.state.settling import column_keys, settle, settle_alone
 
 
 class Catalogue:
@@ -198,7 +197,7 @@ class Catalogue:
     # What the fold writes.
 
     def take(self, thing: Thing, at_ms: int) -> None:
-        """Register or replace a thing and recompile what hangs on it."""
+        """Register or replace a thing; `settling.settle` then compiles what hangs on it."""
         self.changes += 1
         kind = kind_of(thing)
         old = self.things[kind].get(thing.id)
@@ -210,7 +209,6 @@ class Catalogue:
         if link is not None:
             self.children[link].add((kind, thing.id))
         self._open(thing)
-        settle(self, thing, at_ms, old)
 
     def _open(self, thing: Thing) -> None:
         """Give a thing its index and account, once and for all."""
@@ -311,7 +309,7 @@ class Catalogue:
         return self.group_index, self.campaign_index, self.advertiser_index
 
     def restore(self, parts: dict[str, Any], things: Iterable[Thing]) -> None:
-        """Take back what `parts` copied: the same things at the same places."""
+        """Take back what `parts` copied, each thing at its place; `settling.resettle` then compiles them."""
         for name, place in (("columns", self.columns), ("rows", self.rows), ("ads", self.ads.places)):
             place.restore(parts["places"][name])
         for key, column in self.columns.by_key.items():
@@ -338,16 +336,6 @@ class Catalogue:
                 case _:
                     pass
         self.revisions = {(kind, key): count for kind, key, count in parts["revisions"]}
-        self._recompile()
-
-    def _recompile(self) -> None:
-        resting = [dict(place.resting) for place in (self.columns, self.rows, self.ads.places)]
-        self.ads.open_all()
-        for kind in ("campaign", "ad_group", "creative"):
-            for key in self.ids(kind):
-                settle_alone(self, self.things[kind][key], 0)
-        for place, rests in zip((self.columns, self.rows, self.ads.places), resting, strict=True):
-            place.resting = rests
 
 
 def _frozen(experiment: Experiment) -> Experiment:

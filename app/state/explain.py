@@ -17,9 +17,9 @@ from app.rules import ranking
 from app.rules.calibration import calibrated
 from app.rules.pricing import ecpm_per_bid
 from app.state.choose import Chooser, Preview
+from app.state.columns import column_keys
 from app.state.model import Model
 from app.state.row_names import RowNames
-from app.state.settling import column_keys
 from app.state.slate import Slate
 from app.state.state import State
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from app.rules import features, ffm
 from app.rules.ffm import FactorRates, Factors
+from app.state.columns import OWN_COLUMN_FIELD
 
 # The fields of rows, in the order in which their vectors lie; appended to, never moved. Blocks named together
 # are one field. Left out: `gender_age`, itself a cross, and `views`, which one ad alone lights.
@@ -20,8 +21,6 @@ ROW_FIELDS: tuple[tuple[str, ...], ...] = (
     ("region",), ("age_band",), ("gender",), ("interest",), ("segment",), ("site_category",), ("cluster",),
     ("placement_cluster",),
 )  # fmt: skip
-SHARED_COLUMN_KINDS = ("shape", "category", "advertiser", "campaign")
-OWN_COLUMN_FIELD = len(SHARED_COLUMN_KINDS) + 1  # that of each ad's own column
 _NO_VECTORS, _NO_SQUARES = np.zeros((0, 0, 0), np.float32), np.zeros((0, 0, 0))
 _NO_FIELDS = np.zeros(0, np.int32)
 NO_FACTORS = Factors(_NO_VECTORS, _NO_VECTORS, _NO_SQUARES, _NO_SQUARES, _NO_FIELDS, _NO_FIELDS)

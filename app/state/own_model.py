@@ -62,11 +62,15 @@ class OwnModel:
             return math.nan
         at = place % self.p.shape[1]
         self.p[_CLICKED, at] = own
-        return float(self.p[_SHOWN, at])
+        return self.p_at(place)
 
     def knows(self, place: int) -> bool:
         """Say whether it learned the impression at a place."""
-        return 0 <= self.since <= place and not math.isnan(self.p[_SHOWN, place % self.p.shape[1]])
+        return 0 <= self.since <= place and not math.isnan(self.p_at(place))
+
+    def p_at(self, place: int) -> float:
+        """Tell what it learned the impression at a place with; nan where it did not."""
+        return float(self.p[_SHOWN, place % self.p.shape[1]])
 
     def skipped(self, place: int) -> None:
         """Take note of an impression that is not learned."""

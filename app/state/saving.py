@@ -5,7 +5,7 @@ Each room of the state knows its own parts; their names, their order and what ol
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,15 +15,15 @@ from app.domain.catalogue import Placement, Thing
 from app.domain.keys import ApiKey
 from app.domain.lines import FoldSettings
 from app.rules.evaluation import logit
+from app.state import experimenting
 from app.state.changes import Change
 from app.state.early import Complaint, Early, Held
 from app.state.exploration import Exploration
 from app.state.people import PARTS as PEOPLE_PARTS
 from app.state.prepared import Loading
 from app.state.progress import Progress
-
-if TYPE_CHECKING:
-    from app.state.state import State
+from app.state.settling import resettle
+from app.state.state import State
 
 
 def parts(state: State) -> dict[str, NDArray[Any] | bytes]:
@@ -115,6 +115,7 @@ def restore(state: State, position: int, parts: dict[str, Any]) -> None:
     state.complaints = dict(msgspec.convert(complaints, list[tuple[bytes, Complaint]]))
     state.keys.restore(msgspec.convert(rest.get("keys", []), list[ApiKey]))
     state.catalogue.restore(catalogue, msgspec.convert(catalogue["things"], list[Thing]))
+    resettle(state.catalogue)
     state.catalogue.campaign_accounts.restore(parts["campaign_accounts"])
     state.catalogue.group_accounts.restore(parts["group_accounts"])
     state.audiences.restore(rest.get("audiences", []))
@@ -167,7 +168,7 @@ def _restore_learned(state: State, parts: dict[str, Any], rest: dict[str, Any]) 
         state.usage.hours[:], state.usage.pruned = parts["usage"], rest["rows_pruned"]
         state.admission.restore(parts["admission"], rest["admission_since_ms"])
     if "experiments" in rest:
-        state.experiments.restore_arms(state, rest["experiments"], _parts_of("experiments", parts))
+        experimenting.restore_arms(state, rest["experiments"], _parts_of("experiments", parts))
 
 
 def _restore_money(state: State, parts: dict[str, Any]) -> None:

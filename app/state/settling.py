@@ -7,7 +7,7 @@ edited or an ad group paused must not hold the loop for as long as it has creati
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +16,8 @@ from app.rules import standing
 from app.rules.counters import CAMPAIGN, CREATIVE, GROUP
 from app.rules.pacing import worth_at_bid
 from app.state.ads import ARCHIVED, PAUSED
-from app.state.factors import OWN_COLUMN_FIELD
-
-if TYPE_CHECKING:
-    from app.state.catalogue import Catalogue
+from app.state.catalogue import Catalogue
+from app.state.columns import OWN_COLUMN_FIELD, column_keys
 
 STATUS_CODE = {"active": 0, "paused": PAUSED, "archived": ARCHIVED}
 Chain = tuple[Creative, AdGroup, Campaign, Advertiser]
@@ -144,18 +142,13 @@ def _bits(rule: Any, everything: int) -> int:
     return included & ~standing.hour_bits(rule.exclude)
 
 
-def column_keys(
-    creative: Creative, group: AdGroup, campaign: Campaign, advertiser: Advertiser
-) -> list[tuple[str, str]]:
-    """Name the columns that an ad shares with others, in their order in the ad's arrays.
-
-    Column 0 stands before them, the ad's own behind.
-    """
-    category = creative.categories[0] if creative.categories else advertiser.category or ""
-    shape = f"{creative.format}:{creative.width or 0}x{creative.height or 0}"
-    return [
-        ("shape", shape),
-        ("category", category.split("-")[0]),
-        ("advertiser", advertiser.id),
-        ("campaign", campaign.id),
-    ]
+def resettle(catalogue: Catalogue) -> None:
+    """Compile everything of a catalogue that was restored; what rests does so as long as it did."""
+    places = (catalogue.columns, catalogue.rows, catalogue.ads.places)
+    resting = [dict(place.resting) for place in places]
+    catalogue.ads.open_all()
+    for kind in ("campaign", "ad_group", "creative"):
+        for key in catalogue.ids(kind):
+            settle_alone(catalogue, catalogue.things[kind][key], 0)
+    for place, rests in zip(places, resting, strict=True):
+        place.resting = rests

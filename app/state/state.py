@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,6 @@ from app.rules.evaluation import logit
 from app.rules.ftrl import Rates
 from app.rules.standing import Moment
 from app.rules.trained import Trained
-from app.state import saving
 from app.state.admission import Admission
 from app.state.audiences import Audiences
 from app.state.calibration import Calibration
@@ -197,7 +195,7 @@ class State:
         self.model.configure(rates)
         self.conversion_model.configure(rates)
         self.model.take_learner(settings.learner, settings.factor_alpha, self.catalogue.column_fields)
-        self.experiments.configure_arms(self)
+        self.experiments.configure(settings, self.catalogue.column_fields)
         self._take_prior_cvr(logit(settings.prior_cvr))
         if self.prior_logit != old_prior and self.model.touched.any():
             block = features.BLOCKS["unregistered"]
@@ -285,7 +283,14 @@ class State:
         self.days = np.array([moment.day for moment in self.moments], dtype=np.int64)
         self.group_standing = self.standing_at(self.clock_ms, self.moments)
         self.catalogue.ads.stand(self.group_standing)
-        self.experiments.restand(self)
+        self.restand_apart()
+
+    def restand_apart(self) -> None:
+        """Work out where the ad groups stand for an experiment's isolated arms, by their budgets."""
+        if self.experiments.isolated:
+            used_up = self.experiments.used_up(self.catalogue, *self.account_days(self.moments))
+            for purse, stopped in used_up:
+                purse.stand(self.standing_at(self.clock_ms, self.moments, stopped))
 
     def account_days(self, moments: list[Moment]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Say on which day each ad group's account is, and each campaign's."""
@@ -321,16 +326,6 @@ class State:
         for effect in effects:
             digest.update(effect)
         self.hash = digest.digest()
-
-    # Snapshots.
-
-    def parts(self) -> dict[str, NDArray[Any] | bytes]:
-        """Copy everything known, as raw arrays and one packed part."""
-        return saving.parts(self)
-
-    def restore(self, position: int, parts: dict[str, Any]) -> None:
-        """Take back what `parts` copied, into a new state of the same size."""
-        saving.restore(self, position, parts)
 
     def check(self) -> None:
         """Hold all invariants; for tests, simulation and snapshots."""

@@ -11,6 +11,7 @@ from app.domain.ids import HOUR_MS
 from app.domain.lines import Ticked
 from app.rules.pacing import day_segments
 from app.rules.standing import moment_at
+from app.state import experimenting
 from app.state.receipts import Outcome
 from app.state.ripening import ripen
 from app.state.state import State
@@ -43,7 +44,7 @@ def take_tick(state: State, line: Ticked) -> Outcome:
             model.doubt_all()
     damping = float(state.campaign_exploration.damping.sum())
     state.mix(state.calibration.tick(), struct.pack("<dd", state.exploration.factor, damping))
-    state.mix(state.experiments.tick(state, line))
+    state.mix(experimenting.tick(state, line))
     _free_rested(state)
     state.admission.take(line.admitted, state.clock_ms)
     state.mix(line.admitted, struct.pack("<q", _free_unused(state)))

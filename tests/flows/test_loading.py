@@ -30,6 +30,7 @@ from app.offline.train import TrainPlan, train_archive
 from app.rules import ftrl
 from app.rules.ftrl import Rates
 from app.rules.trained import Trained
+from app.state import saving
 from app.state.apply import Receipt
 from app.state.loading import terms_of
 from app.state.prepared import prepare
@@ -42,7 +43,7 @@ from tests.offline.archives import archive_past, live
 def known(state: State) -> dict[str, bytes]:
     """Everything a state knows, as bytes."""
     return {name: bytes(np.ascontiguousarray(part).data) if not isinstance(part, bytes) else part
-            for name, part in state.parts().items()}  # fmt: skip
+            for name, part in saving.parts(state).items()}  # fmt: skip
 
 
 async def settled(node: Node) -> None:

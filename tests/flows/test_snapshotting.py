@@ -8,6 +8,7 @@ import pytest
 
 from app.flows import snapshotting
 from app.journal import snapshots
+from app.state import saving
 from app.state.state import State
 from app.state.version import RESTORED_FROM, STATE_VERSION
 
@@ -27,7 +28,7 @@ def test_a_follower_yields_while_the_node_answers(
 def test_a_snapshot_of_another_build_is_refused_and_the_one_before_taken(tmp_path: Path) -> None:
     state = State(64)
     snapshotting.save(tmp_path, state, 0)
-    parts, facts = state.parts(), snapshots.listing(tmp_path)[0].facts
+    parts, facts = saving.parts(state), snapshots.listing(tmp_path)[0].facts
     parts["pacing"] = parts["pacing"][:-1]
     snapshots.write(tmp_path, 5, parts, facts)
     del parts["quality"]
@@ -56,6 +57,6 @@ def test_a_state_of_a_fold_that_would_be_misread_is_refused(
     facts = {name: value for name, value in facts.items() if name != "state_version"}
     if fold_of is not None:
         facts["state_version"] = fold_of
-    snapshots.write(tmp_path, 7, state.parts(), facts)
+    snapshots.write(tmp_path, 7, saving.parts(state), facts)
     found, refused = snapshotting.load(tmp_path, 64)
     assert (found.position == 7, len(refused) == 0) == (taken, taken)

@@ -23,6 +23,7 @@ from app.flows.follow import fold
 from app.flows.snapshotting import load
 from app.journal.reader import SqliteReader
 from app.rules.standing import moment_at
+from app.state import saving
 from app.state.apply import Receipt, apply
 from app.state.state import State
 from tests.journeys.load import Acknowledged, Memory
@@ -198,7 +199,7 @@ def differences(one: State, other: State) -> list[str]:
         **{f"ads.{name}": pair for name, pair in _ads(one, other).items()},
     }
     differing = [name for name, (mine, yours) in facts.items() if mine != yours]
-    mine, yours = one.parts(), other.parts()
+    mine, yours = saving.parts(one), saving.parts(other)
     differing += [f"part {name}" for name in mine if not _same(mine[name], yours[name])]
     return differing
 

@@ -19,6 +19,7 @@ from app.flows.follow import fold
 from app.flows.snapshotting import load
 from app.journal import snapshots
 from app.journal.reader import SqliteReader
+from app.state import saving
 from app.state.state import State
 from tests.journeys import ledger
 from tests.journeys.load import Load, Memory
@@ -88,7 +89,7 @@ def test_snapshots_are_what_the_journal_folds_to(data: Path) -> None:
     for path in paths:
         state = State(COLUMNS)
         snapshot = snapshots.read(path)
-        state.restore(snapshot.position, snapshot.parts)
+        saving.restore(state, snapshot.position, snapshot.parts)
         assert ledger.differences(state, folded(data, state.position)) == []
         state.check()
 

@@ -10,6 +10,7 @@ import pytest
 
 from app.domain.catalogue import Advertiser, Campaign, Experiment, Publisher, Thing, Variant
 from app.domain.lines import Catalogued, Configured, Entry, FoldSettings, Line
+from app.state import saving
 from app.state.apply import apply
 from app.state.changes import KEPT, MERGED_MS, Change, Changes
 from app.state.state import State
@@ -75,5 +76,5 @@ def test_the_fold_keeps_them_through_a_snapshot() -> None:
         apply(state, Entry(position, line))
     assert [one.label for one in state.changes.kept] == ["c-1 launched", "settings changed: alpha, l2"]
     other = State(columns=1024, recent=8)
-    other.restore(state.position, state.parts())
+    saving.restore(other, state.position, saving.parts(state))
     assert other.changes.kept == state.changes.kept

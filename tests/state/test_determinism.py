@@ -28,6 +28,7 @@ from app.domain.lines import (
 from app.domain.refusals import Refused
 from app.domain.requests import AdRequest, Ask, Person, Surroundings
 from app.rules.invalid_traffic import REASONS
+from app.state import saving
 from app.state.apply import apply
 from app.state.choose import Chooser
 from app.state.state import State
@@ -265,7 +266,7 @@ def restart_at(cut: int, world: World) -> None:
     """Fold up to a line, restore a copy, and go on with both: they and the world stay equal."""
     before = fold(world.entries[:cut], recent=RECENT, bytes_too=True)
     restored = State(columns=world.columns, recent=RECENT)
-    restored.restore(before.position, before.parts())
+    saving.restore(restored, before.position, saving.parts(before))
     equal(before, restored)
     keys = [world.key() for _ in range(6)]
     assert choices(restored, world, keys) == choices(before, world, keys)

@@ -14,11 +14,11 @@ from app.domain.catalogue import Learning, Variant
 from app.domain.decisions import ServedAd
 from app.domain.lines import Clicked, FoldSettings, Shown
 from app.rules import features, ffm, ranking
-from app.state import factors
+from app.state import factors, saving
 from app.state.choose import Chooser
+from app.state.columns import SHARED_COLUMN_KINDS, column_keys
 from app.state.explain import Explainer
-from app.state.factors import NO_FACTORS, ROW_FIELDS, SHARED_COLUMN_KINDS
-from app.state.settling import column_keys
+from app.state.factors import NO_FACTORS, ROW_FIELDS
 from app.state.state import State
 from tests.state.test_determinism import STEPS, WATCHED, Life, choices, equal, restart_at
 from tests.state.test_experiments import in_arm, somebody
@@ -125,7 +125,7 @@ def test_linear_is_what_it_was_and_has_no_vectors() -> None:
     world = world_of_two(FoldSettings())
     teach(world, 40)
     assert world.state.model.factors is NO_FACTORS
-    assert not any("vectors" in name for name in world.state.parts())
+    assert not any("vectors" in name for name in saving.parts(world.state))
     _, (told,) = Explainer(world.state).explain(ask_for("plc-1"), world.key(), world.now_ms)
     assert {each.factors for each in told.best} == {0.0}
 

@@ -21,6 +21,7 @@ from app.domain.lines import Erased, FoldSettings, Shown
 from app.domain.requests import AdRequest, Ask, Person
 from app.rules import features
 from app.rules.standing import moment_at
+from app.state import saving
 from app.state.apply import apply
 from app.state.counters import UserCounters
 from app.state.explain import Explainer
@@ -328,7 +329,7 @@ def test_caps_are_never_passed_and_snapshots_go_on_alike(seed: int, months: bool
     assert contents(made.copy().state) == contents(made.state)
     cut = chance.randrange(1, len(made.entries))
     before, restored = fold(made.entries[:cut], bytes_too=True), State(COLUMNS, RECENT)
-    restored.restore(before.position, before.parts())
+    saving.restore(restored, before.position, saving.parts(before))
     for entry in made.entries[cut:]:
         apply(restored, entry)
     assert restored.hash == made.state.hash

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from app.domain.decisions import ServedAd
 from app.domain.lines import Clicked, FoldSettings, Noticed, Sender, Shown, Ticked
 from app.rules.pricing import expected_charge_micros
+from app.state import saving
 from app.state.holds import Hold
 from app.state.state import State
 from tests.state.world import HOUR_MS, WON, World, banner, contents, fold, group, one_of_each
@@ -239,13 +240,13 @@ def test_a_campaign_s_own_conversions_tell_how_long_they_are_awaited() -> None:
 def test_a_state_of_a_build_that_held_sums_alone_goes_on() -> None:
     world = world_with(budget_daily_micros=1_000 * WON)
     tick_with(world, [world.ad(kind="cpm") for _ in range(9)])
-    parts = world.state.parts()
+    parts = saving.parts(world.state)
     del parts["in_flight"], parts["awaited"]
     for name in ("campaign_accounts", "group_accounts"):
         parts[name] = np.asarray(parts[name])[:-1]
     parts["pacing"] = np.delete(np.asarray(parts["pacing"]), -2, axis=0)
     world.state = State(columns=world.columns, recent=world.recent)
-    world.state.restore(len(world.entries), parts)
+    saving.restore(world.state, len(world.entries), parts)
     assert in_flight(world) == (9 * WON, 9 * WON)
     world.tick(600_000)
     assert in_flight(world)[0] < WON

@@ -6,6 +6,7 @@ import msgspec
 
 from app.domain.keys import ApiKey
 from app.domain.lines import Entry, Keyed
+from app.state import saving
 from app.state.apply import apply
 from app.state.state import State
 
@@ -38,6 +39,6 @@ def test_the_same_keys_give_the_same_hash() -> None:
 def test_a_snapshot_brings_them_back() -> None:
     state = folded(KEY, msgspec.structs.replace(KEY, id="k-2", advertiser_ids=None))
     again = State(512, recent=8)
-    again.restore(state.position, state.parts())
+    saving.restore(again, state.position, saving.parts(state))
     assert again.keys.by_id == state.keys.by_id
     again.check()

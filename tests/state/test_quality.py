@@ -21,6 +21,7 @@ from app.domain.lines import (
     key_of,
 )
 from app.domain.requests import AdRequest, Person
+from app.state import saving
 from app.state.apply import Receipt
 from tests.state.world import WON, World, ask_for, banner, contents, group, one_of_each, placement
 
@@ -148,7 +149,7 @@ def test_waiting_complaints_are_part_of_a_snapshot() -> None:
     dismiss(world, ad, "misleading")
     (key,) = world.state.complaints
     again = type(world.state)(world.columns, recent=world.recent)
-    again.restore(world.state.position, world.state.parts())
+    saving.restore(again, world.state.position, saving.parts(world.state))
     assert again.complaints == world.state.complaints == {key: world.state.complaints[key]}
     assert ANNA not in msgspec.msgpack.encode(list(again.complaints.items())), "nothing of who said it"
     before = world.state.hash

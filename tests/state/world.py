@@ -44,6 +44,7 @@ from app.domain.lines import (
 )  # fmt: skip
 from app.domain.requests import AdRequest, Ask
 from app.rules.features import MAIN_ONLY_FROM, SCHEMA_VERSION
+from app.state import saving
 from app.state.apply import Outcome, Receipt, apply
 from app.state.choose import Chooser
 from app.state.state import State
@@ -237,7 +238,7 @@ class World:
         other.known = {key: Known(known.position, known.verdict) for key, known in self.known.items()}
         other.entries = list(self.entries)
         other.state = State(columns=self.columns, recent=self.recent)
-        other.state.restore(self.state.position, self.state.parts())
+        saving.restore(other.state, self.state.position, saving.parts(self.state))
         other.chooser = Chooser(other.state)
         return other
 
@@ -314,7 +315,7 @@ def fold(entries: Iterable[Entry], *, columns: int = COLUMNS, recent: int = RECE
 def contents(state: State) -> dict[str, Any]:
     """Unpack a state's parts into plain values, which can be compared with ==."""
     plain: dict[str, Any] = {}
-    for name, part in state.parts().items():
+    for name, part in saving.parts(state).items():
         whole = msgspec.msgpack.decode(part) if isinstance(part, bytes) else part
         # A nan stands for "never learned": as bytes it equals itself.
         plain[name] = (

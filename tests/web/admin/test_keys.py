@@ -11,6 +11,7 @@ import pytest
 
 from app.domain.keys import SCOPES
 from app.flows.keys import caller_of, make_key
+from app.state import saving
 from app.web.admin.rights import RIGHTS, right_of
 from tests.node import Server
 from tests.web.admin.conftest import KEY
@@ -198,7 +199,7 @@ def test_keys_outlive_a_restart_and_a_snapshot(server: Server) -> None:
 
     key, _ = server.run(make_key(server.node, "kept", ("ads",), ("adv-1",), 4_102_444_800_000))
     again = State(server.node.settings.columns)
-    again.restore(server.node.state.position, server.node.state.parts())
+    saving.restore(again, server.node.state.position, saving.parts(server.node.state))
     assert again.keys.by_id == server.node.state.keys.by_id
     assert again.keys.by_id[key.id] == key
     again.keys.check()
