@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import gc
 import hashlib
@@ -24,6 +25,7 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any
 
+import apsw
 import structlog
 import uvloop
 
@@ -63,6 +65,7 @@ from app.web.server import Server, server_of
 from app.web.tokens import Tokens
 
 LOG = structlog.get_logger()
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 SWITCH_INTERVAL_S = 0.0005  # how soon the loop gets the interpreter back from other threads
 
 
@@ -116,7 +119,14 @@ def locked(data: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise Refused("data_locked", f"{data} belongs to a running node") from error
-        yield
+        try:
+            yield
+        except (apsw.FullError, apsw.ReadOnlyError, apsw.IOError) as error:
+            raise Refused("data_unusable", f"{data}: {error}") from error
+        except OSError as error:
+            if error.errno not in DISK_ERRORS:
+                raise
+            raise Refused("data_unusable", f"{error.filename or data}: {error.strerror}") from error
 
 
 @contextlib.asynccontextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
+import apsw
 import pytest
 
 from app.domain.refusals import Refused
@@ -26,3 +28,17 @@ def test_a_data_directory_is_held_by_one_node(tmp_path: Path) -> None:
     with locked(tmp_path), pytest.raises(Refused) as refused, locked(tmp_path):
         pass
     assert refused.value.code == "data_locked"
+
+
+@pytest.mark.parametrize(
+    "failure", [OSError(errno.ENOSPC, "no room"), apsw.FullError("no room")], ids=["a file", "the journal"]
+)
+def test_a_disk_that_fills_is_told_with_its_directory(tmp_path: Path, failure: Exception) -> None:
+    with pytest.raises(Refused) as refused, locked(tmp_path):
+        raise failure
+    assert (refused.value.code, refused.value.message) == ("data_unusable", f"{tmp_path}: no room")
+
+
+def test_what_the_disk_does_not_say_is_not_blamed_on_it(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionResetError), locked(tmp_path):
+        raise ConnectionResetError(errno.ECONNRESET, "gone")
