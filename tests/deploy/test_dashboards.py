@@ -76,6 +76,12 @@ def test_every_metric_that_is_asked_for_exists() -> None:
     assert {name for text in asked for name in re.findall(r"adjudge_\w+", text)} - told == set()
 
 
+def test_what_is_divided_by_conversions_is_empty_without_any_and_not_nan() -> None:
+    ratios = [query for _, query in queries() if re.search(r"/.*adjudge_conversions_total", query)]
+    assert ratios
+    assert all(query.endswith(" > 0)") for query in ratios)
+
+
 def test_grafana_is_given_the_boards_and_their_source() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     volumes = dict(each.split(":")[:2] for each in compose["services"]["grafana"]["volumes"])
