@@ -94,7 +94,7 @@ class Counters:
         )
         self.throttled = self._gauge("throttled_campaigns", "Campaigns that pacing holds back at present")
         self.pacing_error = self._gauge(
-            "pacing_error", "Spend off the hour's plans, as a share of what is due of them"
+            "pacing_error", "Spend off the hour's plans, but for lack of traffic, as a share of what is due"
         )
 
     def _of_what_is_kept(self) -> None:

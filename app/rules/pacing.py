@@ -261,3 +261,18 @@ def takes_part(set_number: int, share: int, turn: int) -> bool:
 
 
 RANK = _RANK
+
+
+def off_plan(off: NDArray[np.float64], spent: NDArray[np.float64], throttle: NDArray[np.float64]) -> float:
+    """Tell how far campaigns are off their plans, all together, as a share of what is due of them.
+
+    Who takes part in all requests and is short all the same lacks traffic, not pacing: that is on plan.
+
+    Units   micros; off is above 0 for what is due and not spent. Shape: (n,) each.
+
+    >>> off_plan(np.array([900.0, 50.0]), np.array([100.0, 50.0]), np.array([1.0, 0.5]))
+    0.25
+    """
+    off = np.where((off > 0) & (throttle >= 1.0), 0.0, off)
+    due = float((spent + off).sum())
+    return float(np.abs(off).sum()) / due if due > 0 else 0.0

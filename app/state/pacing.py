@@ -131,9 +131,9 @@ class Pacing:
         """Tell how far spend is off this hour's plans, all together, as a share of what is due."""
         paced = np.isfinite(look.aim) & np.isfinite(self.of("hour_plan"))
         committed = look.spent + look.awaited
-        off = self._hour_error(committed, look.here_s, look.hour)[paced]
-        due = ((committed - self.of("hour_spent") - self.of("hour_held"))[paced] + off).sum()
-        return float(np.abs(off).sum() / due) if due > 0 else 0.0
+        off = self._hour_error(committed, look.here_s, look.hour)
+        spent = committed - self.of("hour_spent") - self.of("hour_held")
+        return pacing.off_plan(off[paced], spent[paced], look.throttle[paced])
 
     def deal(self) -> None:
         """Deal the ads to the sets by the throttles; after a restore as before it."""

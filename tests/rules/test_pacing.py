@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.rules import pacing
-from app.rules.pacing import RANK, SETS, day_segments, deal, shares, takes_part, throttles, turns
+from app.rules.pacing import RANK, SETS, day_segments, deal, off_plan, shares, takes_part, throttles, turns
 
 NAN = math.nan
 ZONES = ("Asia/Seoul", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "UTC", "America/Havana")
@@ -97,3 +97,20 @@ def test_the_weekdays_to_come_are_as_many_as_the_days(days: float) -> None:
     each = pacing.weekdays_to_come(np.array([days]))[0]
     assert each.sum() == pytest.approx(days)
     assert (np.diff(each) <= 1e-9).all()
+
+
+#   off             spent          throttle    share  why
+OFF_PLAN = [
+    ([],             [],            [],         0.0,  "nobody has a plan"),
+    ([900.0],        [100.0],       [1.0],      0.0,  "takes part in all: short of traffic alone"),
+    ([50.0],         [50.0],        [0.5],      0.5,  "held back, and short"),
+    ([-50.0],        [150.0],       [1.0],      0.5,  "spent too much, whatever its throttle"),
+    ([900.0, 50.0],  [100.0, 50.0], [1.0, 0.5], 0.25, "what lacks traffic is due as far as it spent"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("off", "spent", "throttle", "share", "why"), OFF_PLAN)
+def test_a_campaign_is_off_plan_by_what_pacing_could_have_done(
+    off: list[float], spent: list[float], throttle: list[float], share: float, why: str
+) -> None:
+    assert off_plan(np.array(off), np.array(spent), np.array(throttle)) == share, why
